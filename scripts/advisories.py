@@ -35,7 +35,9 @@ def main() -> int:
         control.write(CONTROL)
         control.flush()
         if not findings("--no-deps", "--requirement", control.name):
-            print("not reached: the advisory source did not know the control, so nothing was checked")
+            print(
+                "not reached: the advisory source did not know the control, so nothing was checked"
+            )
             return 0
     found = findings("--require-hashes", "--requirement", str(ROOT / "requirements-dev.lock"))
     if found is None:

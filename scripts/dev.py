@@ -66,7 +66,7 @@ class Outcome:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 -- it is the one check of it
         stop(f"Python 3.11 or newer is needed; this is {platform.python_version()}.")
     command, *rest = arguments or ["help"]
     os.chdir(ROOT)
@@ -88,8 +88,7 @@ def run(arguments: list[str]) -> int:
     # All interfaces unless said otherwise: the phones in the room are the point.
     host = os.environ.get("HOST") or "0.0.0.0"  # noqa: S104 -- as above
     server = VENV / "bin" / "liveblog"
-    os.execv(server, [str(server), "serve", "--host", host, *arguments])  # noqa: S606 -- own program
-    return 0
+    os.execv(server, [str(server), "serve", "--host", host, *arguments])  # noqa: S606 -- its own
 
 
 def test(arguments: list[str]) -> int:
@@ -111,7 +110,6 @@ def test(arguments: list[str]) -> int:
 def check(arguments: list[str]) -> int:  # noqa: ARG001 -- every command has them
     install(DEV_LOCK)
     outcomes = checks()
-    print(*outcomes, sep="\n")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
@@ -278,17 +276,13 @@ def install_browser() -> None:
 
 
 def playwright_has_chromium() -> bool:
-    path = subprocess.run(
-        [
-            PYTHON,
-            "-c",
-            "from playwright.sync_api import sync_playwright as p\n"
-            "with p() as q: print(q.chromium.executable_path)",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    asked = """
+from playwright.sync_api import sync_playwright
+with sync_playwright() as started:
+    print(started.chromium.executable_path)
+"""
+    answer = subprocess.run([PYTHON, "-c", asked], capture_output=True, text=True, check=False)
+    path = answer.stdout.strip()
     return bool(path) and Path(path).exists()
 
 

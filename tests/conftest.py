@@ -1,0 +1,67 @@
+"""Fixtures that every suite may ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright
+from playwright.async_api import Error as PlaywrightError
+
+from tests.support import CHROMIUM_ARGUMENTS, Server, chromium_path, lacking
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server of this test's own, ready."""
+    async with Server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def playwright() -> AsyncIterator[Playwright]:
+    async with async_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def chromium(playwright: Playwright) -> AsyncIterator[Browser]:
+    """One Chromium for the whole run; a test takes a context of its own from it."""
+    try:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium_path(), args=list(CHROMIUM_ARGUMENTS)
+        )
+    except PlaywrightError as error:
+        if chromium_path() is None:
+            lacking("Chromium")
+        raise AssertionError("Chromium is there and doesn't start") from error
+    yield browser
+    await browser.close()
+
+
+@pytest.fixture
+async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """A profile of its own: cookies, storage and offline state are this test's."""
+    context = await chromium.new_context()
+    yield context
+    await context.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Leave the counts where `make test` sums them up, JavaScript's tests among them."""
+    path = os.environ.get("LIVEBLOG_TEST_COUNTS")
+    if path is None:
+        return
+    sums = {
+        "passed": ("passed", "xfailed", "subtests passed"),
+        "failed": ("failed", "error", "xpassed", "subtests failed"),
+        "skipped": ("skipped", "deselected", "subtests skipped"),
+    }
+    counts = {
+        word: sum(len(terminalreporter.stats.get(category, [])) for category in categories)
+        for word, categories in sums.items()
+    }
+    Path(path).write_text(json.dumps(counts))
