@@ -1,0 +1,117 @@
+"""The benchmark's own programs: the floor sends what the audience counts."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.programs import BenchError, Program, build
+from tests.support import lacking
+
+VIEWERS = 50
+FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two programs, freshly built, warnings being errors."""
+    if shutil.which("gcc") is None and shutil.which("cc") is None:
+        lacking("gcc")
+    folder = tmp_path_factory.mktemp("bench")
+    build(folder)
+    return folder
+
+
+# Payloads on both sides of the frame head's two lengths, and one torn over several reads.
+@pytest.mark.parametrize("size", [120, 125, 126, 1_000, 60_000])
+def test_every_viewer_is_counted_with_every_byte(folder: Path, size: int) -> None:
+    with (
+        Program("floor", folder=folder) as floor,
+        Program("load", int(floor.hear()["port"]), folder=folder) as audience,
+    ):
+        audience.connect(VIEWERS, "/live/live?after=x")
+        assert floor.ask("viewers") == {"viewers": VIEWERS}
+        for number in range(FRAMES):
+            assert floor.ask(f"send {size}") == {"written": VIEWERS, "blocked": 0}
+            # A large frame may fill a socket, so each is awaited before the next.
+            audience.wait_for_entries(number + 1)
+
+        stats = audience.ask("stats")
+        frame = size + (2 if size < 126 else 4)
+        assert stats["frames"] == stats["entries"] == stats["timed"] == VIEWERS * FRAMES
+        assert stats["bytes"] == stats["entry_bytes"] == VIEWERS * FRAMES * frame
+        assert stats["fewest"] == stats["most"] == FRAMES
+        assert stats["holes"] == 0
+
+
+def test_a_viewer_that_missed_an_entry_spoils_the_run(folder: Path) -> None:
+    with (
+        Program("floor", folder=folder) as floor,
+        Program("load", int(floor.hear()["port"]), folder=folder) as audience,
+    ):
+        audience.connect(VIEWERS, "/live/live")
+        floor.ask("send 200")
+        audience.wait_for_entries(1)
+        audience.connect(1, "/live/live")
+        audience.ask("reset")
+        floor.ask("send 200")
+        audience.wait_for_entries(1)
+        with pytest.raises(BenchError, match="2 entries were due, a viewer got 1"):
+            audience.wait_for_entries(2, within_seconds=0.2)
+
+
+def test_an_entry_out_of_order_spoils_the_run(folder: Path) -> None:
+    entries = [b'{"type":"entry","offset":%d}' % offset for offset in (1, 3)]
+    accepted = b"HTTP/1.1 101 \r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    frames = b"".join(b"\x81%c%b" % (len(entry), entry) for entry in entries)
+    kept: list[socket.socket] = []
+
+    def serve() -> None:
+        kept.append(listener.accept()[0])
+        kept[0].recv(4096)
+        kept[0].sendall(accepted + frames)
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        Program("load", listener.getsockname()[1], folder=folder) as audience,
+    ):
+        serving = threading.Thread(target=serve)
+        serving.start()
+        audience.connect(1, "/live/live")
+        serving.join()
+        with pytest.raises(BenchError, match="not each entry once and in order"):
+            audience.wait_for_entries(2)
+        kept[0].close()
+
+
+def test_dropped_viewers_are_gone_on_both_sides(folder: Path) -> None:
+    with (
+        Program("floor", folder=folder) as floor,
+        Program("load", int(floor.hear()["port"]), folder=folder) as audience,
+    ):
+        audience.connect(VIEWERS, "/live/live")
+        assert audience.ask("drop") == {"open": 0}
+        # The floor hears the ends before anybody who comes after them.
+        audience.connect(1, "/live/live")
+        assert floor.ask("viewers") == {"viewers": 1}
+
+
+def test_a_refused_viewer_is_an_error(folder: Path) -> None:
+    with Program("floor", folder=folder) as floor:
+        port = int(floor.hear()["port"])
+    with (
+        Program("load", port, folder=folder) as audience,
+        pytest.raises(BenchError, match="1 of 1 viewers were refused"),
+    ):
+        audience.connect(1, "/live/live")
+
+
+def test_an_unknown_command_is_said_to_be_one(folder: Path) -> None:
+    with Program("floor", folder=folder) as floor:
+        floor.hear()
+        with pytest.raises(BenchError, match="floor: send 120"):
+            floor.ask("sing")
