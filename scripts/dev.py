@@ -180,7 +180,7 @@ def pytest(arguments: list[str]) -> tuple[Outcome, dict[str, int]]:
     counted.unlink(missing_ok=True)
     code = subprocess.run(
         [PYTHON, "-m", "pytest", "--cov", "--cov-report=term", *arguments],
-        env={**os.environ, "LIVEBLOG_TEST_COUNTS": str(counted)},
+        env={**os.environ, "TEST_COUNTS_FILE": str(counted)},
         check=False,
     ).returncode
     note = f"pytest ended with {code}" if code else ""

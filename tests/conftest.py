@@ -52,7 +52,7 @@ async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Leave the counts where `make test` sums them up, JavaScript's tests among them."""
-    path = os.environ.get("LIVEBLOG_TEST_COUNTS")
+    path = os.environ.get("TEST_COUNTS_FILE")
     if path is None:
         return
     sums = {

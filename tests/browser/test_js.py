@@ -14,6 +14,8 @@ from tests.support import ROOT
 
 # A secure context (as an https page is) without a server: every request is answered from the tree.
 ORIGIN = "http://localhost"
+# The icon keeps a browser from asking for one.
+BLANK = '<!doctype html><link rel="icon" href="data:,">'
 SUITES = sorted((ROOT / "tests" / "js").glob("*.test.js"))
 TYPES = {
     ".js": "text/javascript",
@@ -74,8 +76,8 @@ async def run(
     async def answer(route: Route) -> None:
         path = route.request.url.removeprefix(ORIGIN).partition("?")[0]
         if path == "/":
-            page = f'<!doctype html><link rel="icon" href="data:,"><script type="module" src="{address}"></script>'
-            await route.fulfill(body=page, content_type="text/html")
+            html = f'{BLANK}<script type="module" src="{address}"></script>'
+            await route.fulfill(body=html, content_type="text/html")
         elif path == address and source is not None:
             await route.fulfill(body=source, content_type="text/javascript")
         elif (file := ROOT / path[1:]).is_file():
