@@ -53,7 +53,6 @@ BOUNDS = {
     "`limit` of posts ": api.POSTS_DEFAULT,
     "entries an answer of `/entries`": api.ENTRIES_MOST,
     "`wait`": int(api.WAIT_MOST_SECONDS),
-    "cursors that can be resumed from": log.KEEP_ENTRIES,
     "frame from a viewer": socket.RECEIVED_MOST_BYTES,
     "heartbeat": frames.HEARTBEAT_SECONDS,
     "a viewer that doesn't read": int(hub.PAUSED_SECONDS),
@@ -126,6 +125,12 @@ def test_every_close_code_is_in_the_protocol(code: int) -> None:
 @pytest.mark.parametrize("row, bound", [(row.strip(), bound) for row, bound in BOUNDS.items()])
 def test_every_bound_is_in_the_protocol(row: str, bound: int) -> None:
     assert re.search(rf"(?<![\d,]){bound:,}(?![\d,]\d)", ROWS[row])
+
+
+def test_cursors_hold_for_as_long_as_the_protocol_says() -> None:
+    promised = int(re.sub(r"\D", "", ROWS["cursors that can be resumed from"]))
+
+    assert log.ENTRIES_KEPT >= promised == 10_000
 
 
 def commands() -> list[tuple[str, click.Parameter | None]]:
