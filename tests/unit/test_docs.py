@@ -149,8 +149,8 @@ def commands() -> list[tuple[str, click.Parameter | None]]:
 def test_every_command_and_option_is_in_the_protocol(
     name: str, option: click.Parameter | None
 ) -> None:
-    named = f"liveblog {name}" if option is None else max(option.opts, key=len)
-    assert re.search(rf"{re.escape(named)}(?![\w-])", PROTOCOL)
+    (row,) = re.findall(rf"^\| `liveblog {name}\b.*$", PROTOCOL, flags=re.MULTILINE)
+    assert option is None or f"`{max(option.opts, key=len)}`" in row
 
 
 def test_a_missing_word_would_be_noticed() -> None:
