@@ -1,0 +1,5 @@
+"""`python -m liveblog`."""
+
+from liveblog.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""What can be wrong with a request, each raised where it is found and mapped to an answer once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field that can't be taken, and what to do about it."""
+
+    field: str
+    message: str
+
+
+class Refusal(Exception):
+    """A request that is understood and can't be granted; `detail` is for the person who asked."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Invalid(Refusal):
+    """Fields that break their rule; nothing was stored."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = errors
+
+
+class Unreadable(Refusal):
+    """A body that isn't what it says it is: bad JSON, bad UTF-8."""
+
+
+class NotFound(Refusal):
+    """There is nothing here, or nothing that the caller may see."""
+
+
+class Unauthenticated(Refusal):
+    """No credential, or a dead one."""
+
+
+class Forbidden(Refusal):
+    """The caller may see it and not do it."""
+
+
+class Conflict(Refusal):
+    """The name is taken."""
+
+
+class KeyReused(Refusal):
+    """An idempotency key came back with other content; what it first stood for remains."""
+
+
+class Gone(Refusal):
+    """What an idempotency key stood for was retracted since."""
+
+    def __init__(self, detail: str, id: str) -> None:
+        super().__init__(detail)
+        self.id = id
+
+
+class Stale(Refusal):
+    """Another revision stands than the one the change was made against."""
+
+
+class ConditionMissing(Refusal):
+    """A change that needs `If-Match` came without."""
+
+
+class Unavailable(Refusal):
+    """The store can't take it now; try the same again after `retry_after_seconds`."""
+
+    retry_after_seconds = 2

@@ -1,0 +1,92 @@
+"""What can be set, by environment variable; an option on the command line wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+PREFIXED = (
+    "data_dir",
+    "public_url",
+    "owner_token",
+    "trusted_proxies",
+    "log_level",
+    "drain_seconds",
+)
+PLAIN = {"host": "HOST", "port": "PORT", "workers": "WEB_CONCURRENCY", "redis_url": "REDIS_URL"}
+
+
+class SettingsError(Exception):
+    """A setting that can't be taken; the message names the variable and what it takes."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings as the process was started with."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    redis_url: str | None = None
+    data_dir: str = "./data"
+    public_url: str | None = None
+    owner_token: str | None = None
+    trusted_proxies: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20.0
+
+    @property
+    def data(self) -> Path:
+        return Path(self.data_dir).expanduser().absolute()
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PLAIN.get(name) or f"LIVEBLOG_{name.upper()}"
+
+
+def read(environment: Mapping[str, str], **options: object) -> Settings:
+    """Settings from the environment and from options that were given.
+
+    Raises: SettingsError, naming the variable.
+    """
+    names = [*PLAIN, *PREFIXED]
+    unknown = sorted(
+        name
+        for name in environment
+        if name.startswith("LIVEBLOG_") and name not in {variable(known) for known in names}
+    )
+    if unknown:
+        raise SettingsError(
+            f"{unknown[0]} is no setting. There are: {', '.join(variable(name) for name in names)}."
+        )
+    values: dict[str, Any] = {
+        name: environment[variable(name)] for name in names if environment.get(variable(name))
+    }
+    values.update({name: value for name, value in options.items() if value is not None})
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`")
+        raise SettingsError(f"{variable(name)}={values.get(name)!r}: {reason}.") from None
+    if settings.owner_token is not None and len(settings.owner_token) < 16:
+        raise SettingsError(
+            "LIVEBLOG_OWNER_TOKEN is too short: take at least 16 random characters."
+        )
+    if settings.public_url is not None:
+        return msgspec.structs.replace(settings, public_url=_origin(settings.public_url))
+    return settings
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+        raise SettingsError(
+            f"LIVEBLOG_PUBLIC_URL={url!r}: must be the address people type, "
+            "like https://live.example.org, without a path."
+        )
+    return f"{parts.scheme}://{parts.netloc}"
