@@ -1,0 +1,1 @@
+"""The one floor that knows Redis: keys, scripts, and the embedded server."""

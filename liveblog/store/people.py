@@ -1,0 +1,216 @@
+"""Who may come in and who is in: invitations, members of a blog, sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from liveblog.domain.errors import NotFound, Unauthenticated
+from liveblog.domain.invitation import Invitation
+from liveblog.domain.person import Member, Person, Role
+from liveblog.store import keys
+from liveblog.store.connection import Connection, Script
+from liveblog.store.keys import BlogKeys
+
+SESSION_SECONDS = 90 * 24 * 3600
+JOINING_REMEMBERED_SECONDS = 900
+
+_REDEEM = Script.load("redeem", "write")
+_ADMIT = Script.load("admit", "write")
+_REVOKE = Script.load("revoke", "write")
+_END = Script.load("end", "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who a session cookie stands for. The owner's holds for all blogs."""
+
+    person: Person
+    owner: bool
+    token_hash: str = ""
+
+
+class _StoredMember(msgspec.Struct):
+    name: str
+    role: int
+    joined_at: datetime
+    invitation: str | None = None
+
+
+class _StoredInvitation(msgspec.Struct):
+    role: int
+    secret_hash: str
+    uses: int
+    expires_at_seconds: float
+    created_at: datetime
+    name: str | None = None
+    invited_by: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_session = msgspec.json.Decoder(Session).decode
+_member = msgspec.json.Decoder(_StoredMember).decode
+
+
+def hashed(secret: str) -> str:
+    """What is kept of a secret. The secrets are random and long, so one round is enough."""
+    return sha256(secret.encode()).hexdigest()
+
+
+class People:
+    """Invitations, members and sessions in the store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._redis = connection.redis
+
+    async def invite(self, invitation: Invitation) -> None:
+        blog = BlogKeys(invitation.blog)
+        stored = _StoredInvitation(
+            role=invitation.role,
+            secret_hash=invitation.secret_hash,
+            uses=invitation.uses,
+            expires_at_seconds=invitation.expires_at.timestamp(),
+            created_at=invitation.created_at,
+            name=invitation.name,
+            invited_by=invitation.invited_by,
+        )
+        await self._connection.run(
+            _ADMIT, [blog.invitations, blog.uses], [invitation.id, _encode(stored), invitation.uses]
+        )
+
+    async def redeem(
+        self, slug: str, id: str, secret: str, person: Person, now: datetime, operation: str
+    ) -> Member:
+        """Use an invitation for `person`; under the same operation, once.
+
+        Raises: Unauthenticated where it is unknown, used up, expired or revoked.
+        """
+        blog = BlogKeys(slug)
+        invitation = await self._connection.guarded(lambda: self._redis.hget(blog.invitations, id))
+        if invitation is None:
+            raise dead_invitation()
+        role = msgspec.json.decode(invitation, type=_StoredInvitation).role
+        member = _StoredMember(person.name, role, now, id)
+        answer = await self._connection.run(
+            _REDEEM,
+            [blog.invitations, blog.uses, blog.people, blog.done(f"join:{operation}")],
+            [
+                id,
+                hashed(secret),
+                str(now.timestamp()),
+                person.id,
+                _encode(member),
+                JOINING_REMEMBERED_SECONDS,
+            ],
+        )
+        if answer[0] != b"joined":
+            raise dead_invitation()
+        person_id = answer[1].decode()
+        await self._connection.guarded(lambda: self._redis.sadd(keys.blogs_of(person_id), slug))
+        return _read_member(person_id, answer[2])
+
+    async def revoke(self, slug: str, id: str) -> None:
+        """Take an invitation back, and with it everybody it let in. Raises: NotFound."""
+        blog = BlogKeys(slug)
+        answer = await self._connection.run(
+            _REVOKE, [blog.invitations, blog.uses, blog.people], [id]
+        )
+        if answer is None:
+            raise NotFound("There is no such invitation.")
+        for person_id in answer:
+            await self._leave(slug, person_id.decode())
+
+    async def members(self, slug: str) -> list[Member]:
+        stored = await self._connection.guarded(lambda: self._redis.hgetall(BlogKeys(slug).people))
+        members = [_read_member(id.decode(), body) for id, body in stored.items()]
+        return sorted(members, key=lambda member: (member.joined_at, member.person.id))
+
+    async def member(self, slug: str, person_id: str) -> Member:
+        """Raises: NotFound."""
+        body = await self._connection.guarded(
+            lambda: self._redis.hget(BlogKeys(slug).people, person_id)
+        )
+        if body is None:
+            raise NotFound("There is no such person in this blog's team.")
+        return _read_member(person_id, body)
+
+    async def role(self, slug: str, person_id: str) -> Role:
+        body = await self._connection.guarded(
+            lambda: self._redis.hget(BlogKeys(slug).people, person_id)
+        )
+        return Role(_member(body).role) if body else Role.VIEWER
+
+    async def roles(self, person_id: str) -> dict[str, Role]:
+        slugs = await self._connection.guarded(
+            lambda: self._redis.smembers(keys.blogs_of(person_id))
+        )
+        found = {slug.decode(): await self.role(slug.decode(), person_id) for slug in sorted(slugs)}
+        return {slug: role for slug, role in found.items() if role > Role.VIEWER}
+
+    async def set_role(self, slug: str, member: Member, role: Role) -> None:
+        stored = _StoredMember(member.person.name, role, member.joined_at, member.invitation)
+        await self._connection.run(
+            _ADMIT, [BlogKeys(slug).people], [member.person.id, _encode(stored)]
+        )
+
+    async def remove(self, slug: str, person_id: str) -> None:
+        """Take somebody out of the team and end their sessions. Raises: NotFound."""
+        removed = await self._connection.run(_END, [BlogKeys(slug).people], [person_id])
+        if not removed:
+            raise NotFound("There is no such person in this blog's team.")
+        await self._leave(slug, person_id)
+
+    async def _leave(self, slug: str, person_id: str) -> None:
+        # Their part in the blog is gone already, so each step may be late but none may be left out.
+        await self.end_sessions(person_id)
+        await self._connection.guarded(lambda: self._redis.srem(keys.blogs_of(person_id), slug))
+
+    async def begin_session(self, token: str, session: Session) -> None:
+        token_hash = hashed(token)
+        body = _encode(Session(session.person, session.owner, token_hash))
+        of = keys.sessions_of(session.person.id)
+        await self._connection.guarded(lambda: self._redis.sadd(of, token_hash))
+        await self._connection.guarded(lambda: self._redis.expire(of, SESSION_SECONDS))
+        await self._connection.guarded(
+            lambda: self._redis.set(keys.session(token_hash), body, ex=SESSION_SECONDS)
+        )
+
+    async def session(self, token: str) -> Session | None:
+        body = await self._connection.guarded(lambda: self._redis.get(keys.session(hashed(token))))
+        return _session(body) if body else None
+
+    async def end_session(self, session: Session) -> None:
+        of = keys.sessions_of(session.person.id)
+        await self._delete(keys.session(session.token_hash))
+        await self._connection.guarded(lambda: self._redis.srem(of, session.token_hash))
+
+    async def end_sessions(self, person_id: str) -> None:
+        of = keys.sessions_of(person_id)
+        for token_hash in await self._connection.guarded(lambda: self._redis.smembers(of)):
+            await self._delete(keys.session(token_hash.decode()))
+        await self._delete(of)
+
+    async def _delete(self, key: str) -> None:
+        await self._connection.guarded(lambda: self._redis.delete(key))
+
+
+def dead_invitation() -> Unauthenticated:
+    return Unauthenticated(
+        "This invitation is unknown, used up, expired or withdrawn. "
+        "Ask whoever sent it for a new one."
+    )
+
+
+def _read_member(person_id: str, body: Any) -> Member:
+    stored = _member(body)
+    return Member(
+        person=Person(person_id, stored.name),
+        role=Role(stored.role),
+        joined_at=stored.joined_at.astimezone(UTC),
+        invitation=stored.invitation,
+    )
