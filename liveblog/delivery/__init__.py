@@ -1,0 +1,1 @@
+"""From an announced entry to every viewer: frames, broker, hub, sockets."""
