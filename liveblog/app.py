@@ -1,0 +1,137 @@
+"""Builds the whole site in one lifespan and closes it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from liveblog import __version__
+from liveblog.delivery.broker import Broker
+from liveblog.delivery.hub import Hub
+from liveblog.domain.blog import Blog, BlogState
+from liveblog.domain.errors import Conflict, Refusal
+from liveblog.settings import Settings
+from liveblog.store.connection import Connection
+from liveblog.store.embedded import EmbeddedStore
+from liveblog.store.log import Log
+from liveblog.store.people import People, hashed
+from liveblog.web import operations, problems
+from liveblog.web.guard import Guard
+from liveblog.web.render import Pages
+from liveblog.web.routes import routes
+from liveblog.web.site import Site, now
+
+FIRST_SLUG = "live"
+
+_log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Starlette]:
+    """The running site, its store checked and its subscription under way.
+
+    Raises: StoreRefused, StoreFailed; Unavailable where an external store doesn't answer.
+    """
+    async with AsyncExitStack() as stack:
+        url = settings.redis_url
+        embedded = None
+        if url is None:
+            embedded = EmbeddedStore(settings.data)
+            await embedded.start()
+            stack.push_async_callback(embedded.stop)
+            await _keep_running(stack, embedded)
+            url = embedded.url
+        connection = Connection(url)
+        stack.push_async_callback(connection.close)
+        facts = await connection.look()
+        _log.info("store", server=facts.name, version=facts.version, durability=facts.durability)
+        log, people, pages = Log(connection), People(connection), Pages()
+        await _first_blog(log)
+        hub = Hub(log, pages.post)
+        broker = Broker(connection, on_entry=hub.offer, on_subscribed=hub.subscribed)
+        broker.start()
+        stack.push_async_callback(broker.stop)
+        hub.start(broker)
+        stack.push_async_callback(hub.stop)
+
+        token = owner_token(settings)
+        app = Starlette(
+            routes=routes,
+            middleware=[Middleware(Guard, trusted_proxies=settings.trusted_proxies)],
+            exception_handlers={
+                Refusal: problems.on_refusal,
+                HTTPException: problems.on_http_exception,
+                Exception: problems.on_failure,
+            },
+        )
+        app.state.site = Site(
+            settings, connection, log, people, hub, broker, pages, hashed(token), __version__
+        )
+        app.state.metrics = operations.registry(hub, broker)
+        app.state.embedded = embedded
+        yield app
+
+
+async def _keep_running(stack: AsyncExitStack, embedded: EmbeddedStore) -> None:
+    watching = asyncio.get_running_loop().create_task(embedded.watch(), name="store watch")
+
+    async def stop() -> None:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+    stack.push_async_callback(stop)
+
+
+async def _first_blog(log: Log) -> None:
+    if await log.blogs():
+        return
+    first = Blog(
+        slug=FIRST_SLUG,
+        title="Live",
+        state=BlogState.LIVE,
+        created_at=now(),
+        timezone=local_timezone(),
+    )
+    # Another process on the same empty store may have been quicker.
+    with contextlib.suppress(Conflict):
+        await log.create(first)
+
+
+def local_timezone() -> str:
+    """The machine's zone by its IANA name, for a first blog; UTC where it can't be told."""
+    from zoneinfo import available_timezones
+
+    named = os.environ.get("TZ", "").lstrip(":")
+    place = Path("/etc/localtime")
+    linked = str(place.resolve()).partition("zoneinfo/")[2] if place.is_symlink() else ""
+    return next((name for name in (named, linked) if name in available_timezones()), "UTC")
+
+
+def owner_token(settings: Settings) -> str:
+    """The owner's token: as set, or made once and kept in the data directory.
+
+    Raises: OSError where the data directory can't be written.
+    """
+    if settings.owner_token is not None:
+        return settings.owner_token
+    kept = settings.data / "owner-token"
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not kept.exists():
+        made = settings.data / f"owner-token.{secrets.token_hex(4)}"
+        made.touch(0o600)
+        made.write_text(secrets.token_urlsafe(24))
+        with contextlib.suppress(FileExistsError):
+            os.link(made, kept)  # Whole or not at all, and never over another's.
+        made.unlink()
+    return kept.read_text().strip()

@@ -1,0 +1,394 @@
+"""The command line: serve, invite, post, tail, doctor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import click
+import orjson
+import segno
+import uvloop
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from liveblog import __version__, logs
+from liveblog import settings as settings_of
+from liveblog.app import opened, owner_token
+from liveblog.delivery import server
+from liveblog.domain.errors import Refusal, Unavailable
+from liveblog.domain.person import NAME_LONGEST
+from liveblog.domain.post import Author, Kind, drafted, published
+from liveblog.domain.text import line
+from liveblog.settings import Settings, SettingsError
+from liveblog.store.connection import Connection, StoreRefused, shown
+from liveblog.store.embedded import EmbeddedStore, StoreFailed, running_url
+from liveblog.store.log import Log, Operation
+from liveblog.store.people import People
+from liveblog.web.api import checked_role, invited
+from liveblog.web.site import OWNER, now
+
+FILES_RESERVED = 200
+FILES_WANTED = 4096
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 — compared with, not bound to
+
+
+class _Commands(click.Group):
+    """`liveblog` alone serves, also with options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="liveblog")
+def main() -> None:
+    """Live blogging for a team with phones, an audience, and a screen in the hall.
+
+    \b
+    liveblog                        start the server (the same as: liveblog serve)
+    liveblog invite live            a link and QR code for one more reporter
+    liveblog post live "Doors open" a post from here
+    liveblog tail live              the feed, in this terminal
+    liveblog doctor                 is everything as it should be?
+
+    Each option has an environment variable; the option wins.
+    """
+
+
+_redis_option = click.option(
+    "--redis-url", help="Redis 7+ or Valkey; unset: an embedded one. [REDIS_URL]"
+)
+_data_option = click.option(
+    "--data-dir", help="Store, media and owner token. [LIVEBLOG_DATA_DIR; ./data]"
+)
+
+
+@main.command()
+@click.option(
+    "--host", help="Address to listen on; 0.0.0.0 for phones in the room. [HOST; 127.0.0.1]"
+)
+@click.option("--port", help="Port to listen on; 0 for any free one. [PORT; 8000]")
+@click.option("--workers", help="Processes. [WEB_CONCURRENCY; 1]")
+@_redis_option
+@_data_option
+def serve(**options: str | None) -> None:
+    """Start the server and print its links."""
+    settings = _settings(options)
+    logs.configure(settings.log_level)
+    _run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with opened(settings) as app:
+        try:
+            listener = server.listening(settings.host, settings.port)
+        except OSError as error:
+            _fail(
+                f"Can't listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+                "Another server may hold the port; choose one with --port."
+            )
+        port = listener.getsockname()[1]
+        origin = settings.public_url or _origin(settings.host, port)
+        if app.state.embedded is not None:
+            app.state.embedded.note_address(origin)
+        slugs = [blog.slug for blog in await app.state.site.log.blogs()]
+        _print_links(settings, origin, "live" if "live" in slugs else slugs[0])
+        running = server.Server(
+            server.config(app, drain_seconds=settings.drain_seconds),
+            drain=lambda: app.state.site.hub.drain(settings.drain_seconds),
+        )
+        await running.serve(sockets=[listener])
+
+
+def _origin(host: str, port: int) -> str:
+    if host in _EVERYWHERE:
+        host = _address_in_the_room() or "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _address_in_the_room() -> str | None:
+    # Asks the kernel which of our addresses leads out; a datagram socket sends nothing by that.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            address: str = probe.getsockname()[0]
+        except OSError:
+            return None
+    return address
+
+
+def _print_links(settings: Settings, origin: str, slug: str) -> None:
+    owner = f"{origin}/join#{owner_token(settings)}" if settings.owner_token is None else None
+    click.echo(f"\n  write    {origin}/{slug}/write")
+    click.echo(f"  watch    {origin}/{slug}")
+    click.echo(f"  screen   {origin}/{slug}/screen")
+    click.echo(f"  owner    {owner or f'{origin}/join, with LIVEBLOG_OWNER_TOKEN'}\n")
+    if sys.stdout.isatty():
+        click.echo("  Scan to write from a phone:\n")
+        segno.make(owner or f"{origin}/{slug}/write", micro=False).terminal(compact=True, border=2)
+        if urlsplit(origin).hostname in ("127.0.0.1", "localhost", "::1"):
+            click.echo("  Only this machine can open these links. For phones in the same network:")
+            click.echo("  liveblog --host 0.0.0.0\n")
+    sys.stdout.flush()
+
+
+@main.command()
+@click.argument("slug")
+@click.option(
+    "--role", default="reporter", show_default=True, help="contributor, reporter or editor."
+)
+@click.option("--name", help="Who it is for, as a note to yourself.")
+@click.option("--uses", default=1, show_default=True, help="How many people may use it.")
+@click.option("--hours", default=168.0, show_default=True, help="How long it holds.")
+@_redis_option
+@_data_option
+def invite(
+    slug: str, role: str, name: str | None, uses: int, hours: float, **options: str | None
+) -> None:
+    """Make an invitation to SLUG; prints its link and QR code, this once."""
+    settings = _settings(options)
+
+    async def work() -> None:
+        async with _store(settings) as connection:
+            await Log(connection).blog(slug)
+            if uses < 1 or hours <= 0:
+                _fail("--uses and --hours must be more than 0.")
+            made, secret = invited(
+                slug,
+                role=checked_role(role),
+                name=name,
+                uses=uses,
+                seconds=round(hours * 3600),
+                at=now(),
+            )
+            await People(connection).invite(made)
+        url = f"{_known_origin(settings)}/join#{secret}"
+        click.echo(url)
+        if sys.stdout.isatty():
+            segno.make(url, micro=False).terminal(compact=True, border=2)
+
+    _run(work())
+
+
+@main.command()
+@click.argument("slug")
+@click.argument("text")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default="update")
+@click.option("--headline", help="A headline above the text.")
+@click.option("--key", is_flag=True, help="Mark it as a key moment.")
+@click.option("--name", default=OWNER.name, show_default=True, help="Whose post it is.")
+@_redis_option
+@_data_option
+def post(
+    slug: str,
+    text: str,
+    kind: str,
+    headline: str | None,
+    key: bool,
+    name: str,
+    **options: str | None,
+) -> None:
+    """Publish TEXT in SLUG; “-” reads it from standard input. Prints the post's address."""
+    settings = _settings(options)
+
+    async def work() -> None:
+        body = sys.stdin.read() if text == "-" else text
+        draft = drafted(body=body, kind=Kind(kind), headline=headline, key=key)
+        author = Author(OWNER.id, line("name", name, NAME_LONGEST))
+        made = published(draft, id=secrets.token_urlsafe(12), blog=slug, author=author, at=now())
+        async with _store(settings) as connection:
+            await Log(connection).publish(made, Operation.once())
+        click.echo(f"{_known_origin(settings)}/{slug}/posts/{made.id}")
+
+    _run(work())
+
+
+@main.command()
+@click.argument("slug")
+@click.option("--url", help="The server. [LIVEBLOG_PUBLIC_URL; http://127.0.0.1:PORT]")
+@click.option("--after", help="Go on from this cursor; each line can show its own with --cursors.")
+@click.option("--cursors", is_flag=True, help="End each line with its cursor.")
+def tail(slug: str, url: str | None, after: str | None, cursors: bool) -> None:
+    """Follow SLUG in this terminal; a lost connection goes on where it was."""
+    settings = _settings({})
+    origin = (url or settings.public_url or f"http://127.0.0.1:{settings.port}").rstrip("/")
+    if not origin.startswith(("http://", "https://")):
+        _fail(f"--url {origin}: must begin with http:// or https://.")
+    _run(_tail(f"ws{origin.removeprefix('http')}/{slug}/live", after, cursors))
+
+
+class _Refused(Exception):
+    """The server says that coming back is no use."""
+
+
+async def _tail(url: str, cursor: str | None, cursors: bool) -> None:
+    pause = 0.5
+    while True:
+        try:
+            async for frame in _frames(f"{url}?after={cursor}" if cursor else url):
+                pause = 0.5
+                if frame["type"] == "welcome":
+                    if not frame["resumed"]:
+                        click.echo("-- the log was replaced; going on from its head", err=True)
+                    if cursor is None or not frame["resumed"]:
+                        cursor = frame["cursor"]
+                elif frame["type"] == "entry":
+                    cursor = frame["cursor"]
+                    click.echo(_told(frame) + (f"  [{cursor}]" if cursors else ""))
+        except _Refused as error:
+            _fail(str(error))
+        except (OSError, TimeoutError, WebSocketException):
+            pass
+        click.echo(f"-- not connected; next try in {pause:.0f} s", err=True)
+        await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 2000))
+        pause = min(pause * 2, 30)
+
+
+async def _frames(url: str) -> AsyncIterator[dict[str, Any]]:
+    try:
+        async with connect(url, max_size=None) as stream:
+            async for message in stream:
+                yield orjson.loads(message)
+    except InvalidStatus as error:
+        if error.response.status_code in (401, 403, 404):
+            detail = orjson.loads(error.response.body or b"{}").get("detail", str(error))
+            raise _Refused(detail) from error
+        raise
+    except ConnectionClosed as error:
+        if error.rcvd is not None and 4400 <= error.rcvd.code < 4500:
+            raise _Refused(f"{error.rcvd.reason} ({error.rcvd.code})") from error
+        raise
+
+
+def _told(frame: dict[str, Any]) -> str:
+    if "post" not in frame:
+        what = f"is now {frame['blog']['state']}" if "blog" in frame else f"removed {frame['id']}"
+        return f"#{frame['offset']}  {what}"
+    told = frame["post"]
+    time_of_day = told["published_at"][11:16]
+    mark = {"publish": "", "edit": " (edited)"}[frame["action"]]
+    headline = f"{told['headline']}. " if told["headline"] else ""
+    text = click.unstyle(" ".join(f"{headline}{told['body']}".split()))
+    key = "◆ " if told["key"] else ""
+    return f"#{frame['offset']}  {time_of_day} {told['author']['name']}{mark}: {key}{text}"
+
+
+@main.command()
+@_redis_option
+@_data_option
+def doctor(**options: str | None) -> None:
+    """Look at store, durability, clock, limits and public address: good, or what to do."""
+    settings = _settings(options)
+    bad = 0
+
+    def say(good: bool, what: str, remedy: str = "") -> None:
+        nonlocal bad
+        bad += not good
+        click.echo(
+            f"{'good' if good else 'MEND'}  {what}" + (f"\n      {remedy}" if not good else "")
+        )
+
+    async def work() -> None:
+        try:
+            async with _store(settings) as connection:
+                facts = await connection.look()
+                say(True, f"store: {facts.name} {facts.version} at {shown(connection.url)}")
+                say(
+                    facts.durability != "best-effort",
+                    f"durability: {facts.durability}",
+                    "An acknowledged post can be lost. Turn on appendonly, with appendfsync always "
+                    "or a server that has WAITAOF (Redis 7.2, Valkey).",
+                )
+                seconds, micros = await connection.guarded(connection.redis.time)
+                off = abs(time.time() - seconds - micros / 1e6)
+                say(
+                    off < 2, f"clock: {off:.1f} s from the store's", "Turn on time synchronisation."
+                )
+        except (StoreFailed, StoreRefused, Unavailable) as error:
+            say(False, "store", str(error))
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        say(
+            hard >= FILES_WANTED,
+            f"open files: {hard:,}, enough for {max(0, hard - FILES_RESERVED):,} viewers",
+            f"Raise the limit (ulimit -n, LimitNOFILE) to at least {FILES_WANTED:,}.",
+        )
+        if settings.public_url is None:
+            say(
+                False,
+                "public URL: not set",
+                "Behind a proxy, set LIVEBLOG_PUBLIC_URL to the address people type. "
+                "On a laptop in the room this is fine.",
+            )
+        else:
+            secure = settings.public_url.startswith("https://")
+            say(
+                secure,
+                f"public URL: {settings.public_url}",
+                "Serve it as https://: phones keep text and cameras to secure pages.",
+            )
+
+    _run(work())
+    sys.exit(1 if bad else 0)
+
+
+# -- what the commands share
+
+
+def _settings(options: dict[str, str | None]) -> Settings:
+    try:
+        return settings_of.read(os.environ, **options)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Connection]:
+    """The store: the one named, the one that a running server holds, or our own for the moment."""
+    embedded = None
+    url = settings.redis_url or running_url(settings.data)
+    if url is None:
+        embedded = EmbeddedStore(settings.data)
+        await embedded.start()
+        url = embedded.url
+    connection = Connection(url)
+    try:
+        await connection.look()
+        yield connection
+    finally:
+        await connection.close()
+        if embedded is not None:
+            await embedded.stop()
+
+
+def _known_origin(settings: Settings) -> str:
+    return settings.public_url or _origin(settings.host, settings.port)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; what a person can mend is one line on standard error and exit code 1."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (StoreFailed, StoreRefused, SettingsError, Refusal) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"liveblog: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,72 @@
+"""What operators ask: is it alive, is it ready, what has it counted."""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from liveblog import __version__
+from liveblog.delivery.broker import Broker
+from liveblog.delivery.hub import Hub
+from liveblog.domain.errors import Unavailable
+from liveblog.store.connection import StoreRefused
+from liveblog.web.api import answered
+from liveblog.web.site import site_of
+
+
+async def healthz(_: Request) -> Response:
+    return PlainTextResponse("alive\n", headers={"cache-control": "no-store"})
+
+
+async def readyz(request: Request) -> Response:
+    site = site_of(request)
+    durability = None
+    try:
+        facts = await site.connection.look()
+        store, durability = f"{facts.name} {facts.version}", facts.durability
+    except (Unavailable, StoreRefused) as error:
+        store = str(error)
+    ready = durability is not None and site.broker.stands and not site.hub.closing
+    body = {"ready": ready, "store": store, "durability": durability, "release": __version__}
+    return answered(body, 200 if ready else 503, {} if ready else {"retry-after": "2"})
+
+
+class Counted(Collector):
+    """What hub and broker count, in Prometheus' terms."""
+
+    def __init__(self, hub: Hub, broker: Broker) -> None:
+        self._hub = hub
+        self._broker = broker
+
+    def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
+        counts = self._hub.counts
+        gauges = [
+            ("liveblog_viewers", "Viewers connected to this process.", counts.viewers),
+            ("liveblog_channels", "Blogs that this process listens to.", counts.channels),
+            ("liveblog_subscription_up", "Whether the subscription stands.", self._broker.stands),
+        ]
+        counters = [
+            ("liveblog_frames", "Entries written to viewers.", counts.frames),
+            ("liveblog_slow_viewers", "Viewers closed for reading too slowly.", counts.slow),
+            ("liveblog_repairs", "Times a channel was refilled from the store.", counts.repairs),
+            ("liveblog_resets", "Times a channel's log was replaced.", counts.resets),
+            ("liveblog_reconnects", "Times the subscription began anew.", self._broker.reconnects),
+        ]
+        return [
+            *(GaugeMetricFamily(name, about, float(value)) for name, about, value in gauges),
+            *(CounterMetricFamily(name, about, float(value)) for name, about, value in counters),
+        ]
+
+
+def registry(hub: Hub, broker: Broker) -> CollectorRegistry:
+    made = CollectorRegistry()
+    made.register(Counted(hub, broker))
+    return made
+
+
+async def metrics(request: Request) -> Response:
+    text = generate_latest(request.app.state.metrics)
+    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,226 @@
+"""The pages, rendered on the server and complete without script."""
+
+from __future__ import annotations
+
+import secrets
+from io import BytesIO
+from typing import Any
+
+import segno
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from liveblog.domain.blog import BlogState
+from liveblog.domain.errors import Conflict, Invalid, Refusal, Unauthenticated
+from liveblog.domain.person import NAME_LONGEST, Action, Caller, require
+from liveblog.domain.post import drafted
+from liveblog.domain.text import line
+from liveblog.store.log import Snapshot, checked_key
+from liveblog.store.people import hashed
+from liveblog.web import api, auth, body
+from liveblog.web.problems import STATUS
+from liveblog.web.render import short
+from liveblog.web.site import site_of
+
+FEED_POSTS = 30
+SCREEN_POSTS = 8
+COMPOSER_POSTS = 20
+
+
+async def index(request: Request) -> Response:
+    return await _index(request, {}, {}, 200)
+
+
+async def _index(
+    request: Request, form: dict[str, str], errors: dict[str, str], status: int
+) -> Response:
+    site = site_of(request)
+    caller = await auth.caller_of(request)
+    blogs = await site.log.blogs()
+    by_start = sorted(blogs, key=lambda blog: blog.starts_at or blog.created_at)
+    context = {
+        "me": caller.person,
+        "blogs_live": [
+            blog for blog in by_start if blog.state in (BlogState.LIVE, BlogState.PAUSED)
+        ],
+        "blogs_upcoming": [blog for blog in by_start if blog.state is BlogState.UPCOMING],
+        "blogs_past": [blog for blog in reversed(by_start) if blog.state is BlogState.ENDED],
+        "may_create": caller.may(Action.CREATE_BLOG),
+        "form": form,
+        "errors": errors,
+    }
+    return site.pages.page(request, "index.html", context, status)
+
+
+async def create(request: Request) -> Response:
+    """The form for a new blog, for who has no script."""
+    auth.guard_origin(request)
+    require(await auth.caller_of(request), Action.CREATE_BLOG)
+    form = await body.form(request)
+    given = {
+        name: value
+        for name in ("title", "slug", "summary", "venue", "timezone")
+        if (value := form.get(name, "").strip())
+    }
+    try:
+        blog = api.new_blog(body.converted(given, body.NewBlog))
+        await site_of(request).log.create(blog)
+    except (Invalid, Conflict) as error:
+        return await _index(request, form, _by_field(error, "slug"), STATUS[type(error)])
+    return RedirectResponse(f"/{blog.slug}/write", 303)
+
+
+def _by_field(error: Refusal, otherwise: str) -> dict[str, str]:
+    if isinstance(error, Invalid):
+        return {each.field: each.message for each in error.errors}
+    return {otherwise: error.detail}
+
+
+async def feed(request: Request) -> Response:
+    site, slug = site_of(request), api.slug_of(request)
+    before = api.number(request, "before", None, 1, 2**53)
+    snapshot = await site.log.snapshot(slug, limit=FEED_POSTS, before=before)
+    caller = await auth.caller_of(request, slug)
+    channel = await site.hub.channel(slug)
+    context = {
+        **_shown(snapshot, caller),
+        "older": snapshot.older,
+        "is_head": before is None,
+        "key_moments": [placed.post for placed in snapshot.moments],
+        "viewers": channel.reading,
+        "posts_count": snapshot.posts_count,
+        "people_count": snapshot.people_count,
+    }
+    return site.pages.page(request, "feed.html", context)
+
+
+def _shown(snapshot: Snapshot, caller: Caller) -> dict[str, Any]:
+    return {
+        "me": caller.person,
+        "blog": snapshot.blog,
+        "posts": [placed.post for placed in snapshot.posts],
+        "positions": {
+            placed.post.id: placed.offset for placed in (*snapshot.posts, *snapshot.moments)
+        },
+        "cursor": str(snapshot.cursor),
+        "may_write": caller.may(Action.PUBLISH),
+        "may_edit": caller.may_change,
+    }
+
+
+async def post(request: Request) -> Response:
+    site, slug = site_of(request), api.slug_of(request)
+    blog = await site.log.blog(slug)
+    found = await site.log.post(slug, request.path_params["id"])
+    caller = await auth.caller_of(request, slug)
+    context = {
+        "me": caller.person,
+        "blog": blog,
+        "post": found,
+        "may_change": caller.may_change(found),
+    }
+    return site.pages.page(request, "post.html", context)
+
+
+async def screen(request: Request) -> Response:
+    site, slug = site_of(request), api.slug_of(request)
+    snapshot = await site.log.snapshot(slug, limit=SCREEN_POSTS)
+    channel = await site.hub.channel(slug)
+    address = f"{site.origin(request)}/{slug}"
+    context = {
+        **_shown(snapshot, await auth.caller_of(request, slug)),
+        "viewers": channel.reading,
+        "qr": qr(address),
+        "short_address": short(address),
+    }
+    return site.pages.page(request, "screen.html", context)
+
+
+def qr(address: str) -> Markup:
+    """A QR code as SVG, without a fixed size and without colours of its own."""
+    drawn = BytesIO()
+    segno.make(address, micro=False, error="m").save(
+        drawn, kind="svg", xmldecl=False, svgns=True, omitsize=True, border=0, svgclass="qr",
+        lineclass=None, dark="currentColor",
+    )  # fmt: skip
+    return Markup(drawn.getvalue().decode())  # noqa: S704 — segno's drawing holds no text
+
+
+async def write(request: Request) -> Response:
+    return await _composer(request, {}, {}, "", 200)
+
+
+async def _composer(
+    request: Request, form: dict[str, str], errors: dict[str, str], notice: str, status: int
+) -> Response:
+    site, slug = site_of(request), api.slug_of(request)
+    snapshot = await site.log.snapshot(slug, limit=COMPOSER_POSTS)
+    caller = await auth.caller_of(request, slug)
+    if caller.person is None:
+        return RedirectResponse("/join", 303)
+    require(caller, Action.PUBLISH)
+    context = {
+        **_shown(snapshot, caller),
+        "key": form.get("key") or secrets.token_urlsafe(16),
+        "form": form,
+        "errors": errors,
+        "notice": notice or ("Your post is live." if "sent" in request.query_params else ""),
+    }
+    return site.pages.page(request, "write.html", context, status)
+
+
+async def write_form(request: Request) -> Response:
+    """The composer's form, for who has no script."""
+    auth.guard_origin(request)
+    slug = api.slug_of(request)
+    await site_of(request).log.blog(slug)
+    caller = await auth.caller_of(request, slug)
+    require(caller, Action.PUBLISH)
+    form = await body.form(request)
+    try:
+        kind = body.converted(
+            {"body": form.get("body", ""), "kind": form.get("kind") or "update"}, body.NewPost
+        ).kind
+        draft = drafted(
+            body=form.get("body", ""),
+            kind=kind,
+            headline=form.get("headline"),
+            key="key_moment" in form,
+            tags=[tag for tag in form.get("tags", "").split(",") if tag.strip()],
+        )
+        await api.publish_draft(request, caller, slug, draft, checked_key(form.get("key", "")))
+    except Invalid as error:
+        return await _composer(request, form, _by_field(error, "body"), "", 422)
+    return RedirectResponse(f"/{slug}/write?sent", 303)
+
+
+async def join(request: Request) -> Response:
+    caller = await auth.caller_of(request)
+    return _joining(request, {}, {}, 200, caller)
+
+
+def _joining(
+    request: Request, form: dict[str, str], errors: dict[str, str], status: int, caller: Caller
+) -> Response:
+    context = {"me": caller.person, "form": form, "errors": errors}
+    return site_of(request).pages.page(
+        request, "join.html", context, status, {"cache-control": "no-store"}
+    )
+
+
+async def join_form(request: Request) -> Response:
+    """The form that redeems an invitation, for who has no script; a whole link is fine too."""
+    auth.guard_origin(request)
+    form = await body.form(request)
+    secret = form.get("secret", "").strip().rpartition("#")[2]
+    try:
+        name = line("name", form.get("name", ""), NAME_LONGEST)
+        operation = hashed(f"{secret} {form.get('key') or secrets.token_hex(16)}")
+        _, token, onward = await auth.join(request, secret, name, operation)
+    except (Invalid, Unauthenticated) as error:
+        caller = await auth.caller_of(request)
+        return _joining(request, form, _by_field(error, "secret"), STATUS[type(error)], caller)
+    response = RedirectResponse(onward, 303)
+    auth.set_session(request, response, token)
+    return response
