@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 import segno
+import structlog
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -87,6 +88,8 @@ def serve(**options: str | None) -> None:
     """Start the server and print its links."""
     settings = _settings(options)
     logs.configure(settings.log_level)
+    if settings.workers > 1:
+        structlog.get_logger().warning("one_worker", asked=settings.workers)
     _run(_serve(settings))
 
 

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from redis.exceptions import RedisError
 
@@ -138,7 +139,7 @@ class Broker:
             case [b"smessage", channel, payload]:
                 slug = self._wanted.get(channel.decode())
                 if slug is not None:
-                    self._on_entry(slug, announced(payload))
+                    self._announce(slug, payload)
             case [b"ssubscribe", channel, _]:
                 name = channel.decode()
                 if name == self._probe:
@@ -153,6 +154,16 @@ class Broker:
                 # Unasked for, it means that the channel's slot has moved to another server.
                 if channel.decode() in self._wanted:
                     raise ConnectionError("the server ended a subscription")
+
+    def _announce(self, slug: str, payload: bytes) -> None:
+        try:
+            entry = announced(payload)
+        except (ValueError, msgspec.MsgspecError):
+            # Somebody else's word on our channel; the log itself tells what is true.
+            _log.warning("announcement_unreadable", blog=slug)
+            self._on_subscribed(slug)
+        else:
+            self._on_entry(slug, entry)
 
     async def _watch(self) -> None:
         while True:

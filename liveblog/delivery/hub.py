@@ -65,6 +65,7 @@ class Channel:
         self.counted = 0
         self.idle_since = asyncio.get_running_loop().time()
         self.sent_at = 0.0
+        self.is_open = True
         self._hub = hub
         self._loop = asyncio.get_running_loop()
         self._waiters: set[asyncio.Future[None]] = set()
@@ -175,6 +176,7 @@ class Channel:
                 pause = min(pause * 2, longest)
                 continue
             self._extend(backlog.entries)
+            self._arrived()
             # Announcements that came during the read are not in it for certain: look once more.
             if self.head.offset >= backlog.head.offset and not self._missed:
                 return
@@ -201,6 +203,9 @@ class Channel:
 
         Registration and backlog in one turn of the loop: no entry can fall between them.
         """
+        if not self.is_open:
+            viewer.close(RESTART, "Come back with your cursor.")
+            return
         viewer.sent = offset
         viewer.channel = self
         self.viewers[viewer] = None
@@ -321,6 +326,8 @@ class Channel:
         return not self.viewers and not self._waiters
 
     def stop(self) -> None:
+        """Nobody joins any more: whoever found this channel a moment ago comes back."""
+        self.is_open = False
         if self._gathering is not None:
             self._gathering.cancel()
         if self._repairing is not None:
@@ -378,6 +385,8 @@ class Hub:
         """
         found = self._channels.get(slug)
         if found is not None:
+            # Whoever asks is about to join: it must not be closed as idle before they do.
+            found.idle_since = asyncio.get_running_loop().time()
             return found
         opening = self._opening.get(slug)
         if opening is None:
@@ -450,6 +459,7 @@ class Hub:
     def drop(self, channel: Channel, code: int, reason: str) -> None:
         """Close a channel and everybody in it."""
         self._channels.pop(channel.slug, None)
+        channel.is_open = False
         channel.release_waiters()
         for viewer in list(channel.viewers):
             viewer.close(code, reason)
@@ -570,4 +580,7 @@ class Wheel:
 async def _repeat(every: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(every)
-        await work()
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 — one failed round must not end all later heartbeats
+            _log.exception("round_failed", work=work.__name__)
