@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
+from liveblog.store.embedded import EmbeddedStore
 from tests.support import CHROMIUM_ARGUMENTS, Server, chromium_path, lacking
 
 
@@ -19,6 +20,15 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """A server of this test's own, ready."""
     async with Server(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of an embedded store for the whole run; each test has blogs of its own in it."""
+    store = EmbeddedStore(tmp_path_factory.mktemp("valkey"))
+    await store.start()
+    yield store.url
+    await store.stop()
 
 
 @pytest.fixture(scope="session")

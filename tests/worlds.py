@@ -1,0 +1,88 @@
+"""Small worlds to test in: a store without a server, blogs, posts, and a hand in the store."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from liveblog.domain.blog import Blog, BlogState
+from liveblog.domain.cursor import Cursor
+from liveblog.domain.post import Author, Post, drafted, published
+from liveblog.store.connection import Connection
+from liveblog.store.embedded import binary, running_url
+from liveblog.store.log import Log
+from tests.support import Server, lacking
+
+ANA = Author("ana", "Ana")
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def valkey_program() -> str:
+    """The Valkey that is embedded, to be run by the test itself."""
+    return binary() or lacking("valkey-server")
+
+
+def a_blog(slug: str | None = None) -> Blog:
+    """A blog, of a slug that no other test has."""
+    return Blog(
+        slug=slug or f"t-{secrets.token_hex(6)}",
+        title="A test",
+        state=BlogState.LIVE,
+        created_at=NOON,
+    )
+
+
+def a_post(slug: str, body: str = "words", *, author: Author = ANA, key: bool = False) -> Post:
+    return published(
+        drafted(body=body, key=key), id=secrets.token_urlsafe(12), blog=slug, author=author, at=NOON
+    )
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    """The product's own connection to a store."""
+    connection = Connection(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def meddling(url: str) -> AsyncIterator[Any]:
+    """A plain client, to do to a store what no request would."""
+    redis: Any = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+def store_url(server: Server) -> str:
+    """Where a running server's embedded store answers."""
+    url = running_url(server.data)
+    assert url is not None, "its store isn't embedded, or it doesn't run"
+    return url
+
+
+async def whole_log(log: Log, slug: str) -> tuple[Cursor, list[Any]]:
+    """The head, and every entry that the store holds, read past any server."""
+    first = await log.backlog(slug, 0, 1)
+    if first.after is None:
+        first = await log.backlog(slug, -(2**40), 1)
+    assert first.after is not None
+    entries: list[Any] = []
+    at = first.after.offset
+    while True:
+        backlog = await log.backlog(slug, at, 500)
+        if not backlog.entries:
+            return backlog.head, entries
+        entries += backlog.entries
+        at = backlog.entries[-1].offset
