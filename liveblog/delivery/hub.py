@@ -120,6 +120,10 @@ class Channel:
         """Whether the entries after `cursor` are all in the ring, and it is of this very log."""
         return cursor.epoch == self.head.epoch and self.tag_at(cursor.offset) == cursor.tag
 
+    def is_past(self, cursor: Cursor) -> bool:
+        """Whether only the store can tell: it is older than the ring."""
+        return cursor.epoch == self.head.epoch and cursor.offset < self.base.offset
+
     def after(self, offset: int, most: int | None = None) -> Sequence[Frame]:
         """The frames after an offset, which the ring must hold."""
         start = offset - self.base.offset
@@ -152,14 +156,25 @@ class Channel:
             self.repair()
 
     def repair(self) -> asyncio.Task[None]:
-        """Refill from the store; nothing is delivered meanwhile. One at a time for the process."""
+        """Refill from the store, by a read that begins after this call. One for the process."""
         if self._repairing is None:
             self._hub.repairs += 1
             self._repairing = self._loop.create_task(self._repair(), name=f"repair {self.slug}")
             self._repairing.add_done_callback(self._repaired)
+        else:
+            # What it is reading may be from before whatever made somebody ask: one look more.
+            self._missed = True
         return self._repairing
 
     async def _repair(self) -> None:
+        try:
+            await self._refill()
+        finally:
+            # In one turn with the last look: an announcement that came after it is offered to the
+            # ring again, and not put off to a repair that has ended.
+            self._repairing = None
+
+    async def _refill(self) -> None:
         pause, longest = REPAIR_PAUSE_SECONDS
         while True:
             self._missed = False
@@ -167,7 +182,7 @@ class Channel:
                 backlog = await self._hub.log.backlog(self.slug, self.head.offset)
                 if backlog.after != self.head or backlog.head.offset < self.head.offset:
                     self._reset(await self._hub.log.backlog(self.slug, -RING_FRAMES))
-                    return
+                    continue  # That was one answer's worth, and more may have come meanwhile.
             except NotFound:
                 self._hub.drop(self, BLOG_GONE, "This blog is gone.")
                 return
@@ -182,7 +197,6 @@ class Channel:
                 return
 
     def _repaired(self, task: asyncio.Task[None]) -> None:
-        self._repairing = None
         if not task.cancelled() and task.exception() is not None:
             _log.error("repair_failed", blog=self.slug, error=repr(task.exception()))
         self._arrived()
@@ -429,15 +443,16 @@ class Hub:
 
         Raises: NotFound; Unavailable.
         """
-        if cursor is None or cursor.epoch != channel.head.epoch:
+        if cursor is None:
             return None
-        if cursor.offset > channel.head.offset:
-            # Another process is ahead of this one: that is no error, we are late.
+        if not (channel.holds(cursor) or channel.is_past(cursor)):
+            # Another process may be ahead of this one, or the log was replaced and it is our ring
+            # that is wrong: look before judging.
             try:
                 await asyncio.wait_for(asyncio.shield(channel.repair()), AHEAD_SECONDS)
             except TimeoutError:
                 return None
-        if cursor.epoch == channel.head.epoch and cursor.offset < channel.base.offset:
+        if channel.is_past(cursor):
             backlog = await self.log.backlog(channel.slug, cursor.offset, 1)
             return cursor if backlog.after == cursor else None
         return cursor if channel.holds(cursor) else None
