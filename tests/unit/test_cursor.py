@@ -1,4 +1,4 @@
-"""A cursor reads back as it was written, nothing else is one, and each new entry gets its verdict."""
+"""A cursor reads back as it was written; nothing else is one; each entry gets its verdict."""
 
 from __future__ import annotations
 
