@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +18,11 @@ PREFIXED = (
     "drain_seconds",
 )
 PLAIN = {"host": "HOST", "port": "PORT", "workers": "WEB_CONCURRENCY", "redis_url": "REDIS_URL"}
+
+# What stands in an `Origin` header (RFC 6454, section 7), and the slash that people put after it.
+_ORIGIN = re.compile(
+    r"(?P<origin>https?://([a-z0-9._~-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?)/?", re.IGNORECASE
+)
 
 
 class SettingsError(Exception):
@@ -83,10 +88,10 @@ def read(environment: Mapping[str, str], **options: object) -> Settings:
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+    match = _ORIGIN.fullmatch(url)
+    if match is None or int(match["port"] or 0) > 65535:
         raise SettingsError(
             f"LIVEBLOG_PUBLIC_URL={url!r}: must be the address people type, "
             "like https://live.example.org, without a path."
         )
-    return f"{parts.scheme}://{parts.netloc}"
+    return match["origin"].lower()

@@ -10,11 +10,16 @@ _KEPT_CONTROLS = {"\n", "\t"}
 # Embedding and override marks can turn a whole page around (Unicode TR 36, section 2.5);
 # isolates and the directional marks that right-to-left writing needs stay.
 _OVERRIDES = {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e"}
+# No language needs more (Unicode UAX 15, "Stream-Safe Text Format"), and putting marks in their
+# order takes time quadratic in how many stand in a row.
+_MARKS_MOST = 30
 
 
 def cleaned(value: str) -> str:
     """`value` in Unicode NFC with `\\n` line ends, without control and override marks."""
-    text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _without_piles(text))
     if text.isprintable():
         return text
     return "".join(
@@ -49,7 +54,16 @@ def line(field: str, value: str, longest: int) -> str:
 
 def optional_line(field: str, value: str | None, longest: int) -> str | None:
     """As `line`, but nothing and blanks are `None`."""
-    return line(field, value, longest) if value and value.strip() else None
+    return line(field, value, longest) if value and cleaned(value).strip() else None
+
+
+def _without_piles(text: str) -> str:
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character)[0] == "M" else 0
+        if marks <= _MARKS_MOST:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _bounded(field: str, text: str, longest: int) -> str:
