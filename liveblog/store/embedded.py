@@ -142,8 +142,7 @@ class EmbeddedStore:
         self._lock = None
 
     async def _only_server(self) -> int:
-        path = self._folder / "server.lock"
-        lock = holder.locked(path)
+        lock = holder.locked(self._folder / "server.lock")
         if lock is None:
             # A server that has just started takes the lock a moment before it writes the note.
             await until(lambda: running_url(self._data) is not None, 1)
@@ -181,9 +180,8 @@ class EmbeddedStore:
             )
 
     async def _only_valkey(self) -> int:
-        path = self._folder / "valkey.lock"
         deadline = time.monotonic() + TAKEOVER_SECONDS
-        while (lock := holder.locked(path)) is None:
+        while (lock := holder.locked(self._folder / "valkey.lock")) is None:
             await end_leftover(self._noted)
             if time.monotonic() > deadline:
                 raise StoreHeld(self._held_by_a_leftover())

@@ -95,12 +95,13 @@ class Valkey:
     async def _listen(self) -> int | None:
         assert self._guard.stdin
         report = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(report), self._guard.stdout
         )
         if pid := await report.readline():
             self._pid.set_result(int(pid))
         code = await report.read()
+        pipe.close()
         await asyncio.to_thread(self._guard.wait)
         self._guard.stdin.close()
         return int(code) if code else None
