@@ -71,7 +71,6 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
             exception_handlers={
                 Refusal: problems.on_refusal,
                 HTTPException: problems.on_http_exception,
-                Exception: problems.on_failure,
             },
         )
         app.state.site = Site(

@@ -250,9 +250,9 @@ async def change_post(request: Request) -> Response:
     caller = await auth.caller_of(request, slug)
     post = await site.log.post(slug, request.path_params["id"])
     require_change(caller, post)
-    expected = body.expected_revision(request)
+    stands = body.names_revision(request, post.revision)
     changes = body.changed(await body.read(request, body.PostChange))
-    if expected != post.revision:
+    if not stands:
         raise Stale(
             f"Revision {post.revision} stands meanwhile. Load it and make the change again."
         )
@@ -418,6 +418,7 @@ def checked_role(name: str) -> Role:
 async def revoke(request: Request) -> Response:
     auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
+    await site.log.blog(slug)
     require(await auth.caller_of(request, slug), Action.INVITE)
     await site.people.revoke(slug, request.path_params["id"])
     return Response(status_code=204)
@@ -455,7 +456,9 @@ async def me(request: Request) -> Response:
 async def logout(request: Request) -> Response:
     auth.guard_origin(request)
     session = await auth.session_of(request)
-    if session is not None and session.token_hash:
+    if session is None:
+        raise Unauthenticated("Nobody is signed in here.")
+    if session.token_hash:
         await site_of(request).people.end_session(session)
     response = Response(status_code=204)
     auth.clear_session(request, response)
@@ -485,6 +488,7 @@ async def list_people(request: Request) -> Response:
 async def change_person(request: Request) -> Response:
     auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
+    await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
     require(caller, Action.MANAGE_PEOPLE)
     role = checked_role((await body.read(request, body.RoleChange)).role)
@@ -498,6 +502,7 @@ async def change_person(request: Request) -> Response:
 async def remove_person(request: Request) -> Response:
     auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
+    await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
     require(caller, Action.MANAGE_PEOPLE)
     member = await site.people.member(slug, request.path_params["id"])

@@ -65,7 +65,7 @@ def guard_origin(request: HTTPConnection) -> None:
 
     Raises: Forbidden.
     """
-    if request.scope.get("method", "GET") in _SAFE or "authorization" in request.headers:
+    if request.scope.get("method", "GET") in _SAFE or request.headers.get("authorization"):
         return
     origin = request.headers.get("origin")
     if origin is None:

@@ -16,6 +16,8 @@ from liveblog.store.log import checked_key
 from liveblog.web.problems import TooLarge, WrongType
 
 BODY_MOST_BYTES = 1024 * 1024
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2999, 12, 31, tzinfo=UTC)
 
 _Form = TypeVar("_Form", bound=msgspec.Struct)
 
@@ -161,10 +163,10 @@ def in_utc(field: str, moment: datetime | None) -> datetime | None:
         return None
     if moment.tzinfo is None:
         raise Invalid(FieldError(field, "must say its offset from UTC, like 2026-11-28T09:30:00Z"))
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise Invalid(FieldError(field, "is outside the years 1 to 9999")) from None
+    # Pages show it in the blog's zone: at the ends of the calendar there is none.
+    if not EARLIEST <= moment <= LATEST:
+        raise Invalid(FieldError(field, f"must lie in the years {EARLIEST.year} to {LATEST.year}"))
+    return moment.astimezone(UTC)
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -173,8 +175,10 @@ def idempotency_key(request: Request) -> str | None:
     return checked_key(key) if key is not None else None
 
 
-def expected_revision(request: Request) -> int:
-    """The revision that `If-Match` names; 0, which never stands, for one that can't be ours.
+def names_revision(request: Request, revision: int) -> bool:
+    """Whether `If-Match` names this revision (RFC 9110, section 13.1.1).
+
+    A weak tag counts too: proxies that compress weaken it, and it names the same revision.
 
     Raises: ConditionMissing.
     """
@@ -183,5 +187,5 @@ def expected_revision(request: Request) -> int:
         raise ConditionMissing(
             "Say with If-Match which revision you are changing: the ETag of the post you loaded."
         )
-    digits = condition.strip().removeprefix("W/").strip('"')
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 16 else 0
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in condition.split(",")}
+    return str(revision) in tags or condition.strip() == "*"

@@ -7,9 +7,10 @@ import time
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from liveblog.web.problems import problem
+from liveblog.web.problems import on_failure, problem
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -24,6 +25,8 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 _HOST = re.compile(rb"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+
+PATH_LOGGED = 500
 
 _log = structlog.get_logger()
 
@@ -41,16 +44,15 @@ class Guard:
             return
         if self._trusted:
             _believe(scope, self._trusted)
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-            return
         started = time.perf_counter()
-        status = 0
+        # A stream's socket is given away without a word to us.
+        status = 200 if scope["type"] == "http" else 101
+        answered = False
 
         async def answering(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            nonlocal status, answered
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status, answered = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
@@ -63,12 +65,18 @@ class Guard:
             else:
                 refusal = problem(400, "The Host header isn't the name of a host.")
                 await refusal(scope, receive, answering)
+        except Exception as error:
+            if answered:
+                raise
+            # Here and not in Starlette's own outermost layer, so that this answer is guarded too.
+            failure = await on_failure(HTTPConnection(scope), error)
+            await failure(scope, receive, answering)
         finally:
             # No query string: it can hold what somebody typed. No headers: they hold secrets.
             _log.info(
                 "request",
-                method=scope["method"],
-                path=scope["path"],
+                method=scope.get("method", "GET"),
+                path=scope["path"][:PATH_LOGGED],
                 status=status,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
                 client=scope["client"][0] if scope["client"] else None,
@@ -77,7 +85,10 @@ class Guard:
 
 def _host_is_sound(scope: Scope) -> bool:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return len(hosts) <= 1 and all(_HOST.fullmatch(host) for host in hosts)
+    if not hosts:
+        is_old: bool = scope["http_version"] == "1.0"
+        return is_old  # Since 1.1 a request names its host (RFC 9112, section 3.2).
+    return len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None
 
 
 def _believe(scope: Scope, hops: int) -> None:

@@ -10,6 +10,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from liveblog.domain import errors
 from liveblog.domain.errors import Refusal
@@ -98,12 +99,24 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = _SAID.get(error.status_code, error.detail)
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["allow"] = ", ".join(sorted(_taken(request)))
     if _wants_page(request):
         return site_of(request).pages.problem(request, error.status_code, detail, headers)
     return problem(error.status_code, detail, headers)
 
 
-async def on_failure(request: Request, error: Exception) -> Response:
+def _taken(request: Request) -> set[str]:
+    # One address can be several routes; Starlette names the methods of the first alone.
+    return {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+
+
+async def on_failure(request: HTTPConnection, error: Exception) -> Response:
     """Something of ours broke; the log has it, the answer says no more than that."""
     _log.error("failed", path=request.url.path, exc_info=error)
     detail = "Something broke on our side. It is in the log; please try again."

@@ -50,10 +50,14 @@ class Site:
         return f"{scheme}://{request.headers.get('host', request.url.netloc)}"
 
     def shared_origin(self, request: HTTPConnection) -> str:
-        """The origin for frames, which viewers share: only so many, as each costs an encoding."""
+        """The origin for frames, which viewers share: only so many, as each costs an encoding.
+
+        Beyond them addresses are without origin: whoever makes up a `Host` must not send others
+        to it.
+        """
         origin = self.origin(request)
         if origin not in self._origins and len(self._origins) >= ORIGINS_MOST:
-            return next(iter(self._origins))
+            return ""
         self._origins[origin] = None
         return origin
 
