@@ -1340,7 +1340,7 @@ async def test_no_secret_is_kept_in_clear_or_logged(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [call for call in CALLS if call.name not in EVERYWHERE],  # type: ignore[arg-type]
+    [call for call in CALLS if call.name not in EVERYWHERE],
     ids=lambda call: call.name,
 )
 @pytest.mark.parametrize("role", ["anonymous", "stranger", "owner"])
