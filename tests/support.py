@@ -305,7 +305,12 @@ class RedisServer:
         command += ["--appendfsync", "always", "--daemonize", "no", *self.arguments]
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        await eventually(self._answers, 10, what=f"{self.program} answers")
+        try:
+            await eventually(self._answers, 10, what=f"{self.program} answers")
+        except BaseException as error:
+            self.kill()
+            error.add_note((self.directory / "redis.log").read_text(errors="replace")[-2000:])
+            raise
 
     def kill(self) -> None:
         """SIGKILL, as by the machine's own hand."""
