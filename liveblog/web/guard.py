@@ -7,7 +7,7 @@ import time
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liveblog.web.problems import on_failure, problem
@@ -27,6 +27,8 @@ _HEADERS = {
 _HOST = re.compile(rb"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 PATH_LOGGED = 500
+# What nginx writes, too, where nobody is left to be answered.
+GONE = 499
 
 _log = structlog.get_logger()
 
@@ -65,6 +67,8 @@ class Guard:
             else:
                 refusal = problem(400, "The Host header isn't the name of a host.")
                 await refusal(scope, receive, answering)
+        except ClientDisconnect:
+            status = GONE
         except Exception as error:
             if answered:
                 raise

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -213,6 +214,13 @@ async def test_a_failure_is_answered_under_guard_and_logged_once() -> None:
 async def test_a_failure_in_mid_answer_ends_the_connection() -> None:
     with pytest.raises(KeyError):
         await asked(Inner(KeyError("x"), too_late=True), HOST)
+
+
+async def test_who_hangs_up_in_mid_request_is_no_failure_of_ours() -> None:
+    with structlog.testing.capture_logs() as lines, pytest.raises(ValueError, match="not enough"):
+        await asked(Inner(ClientDisconnect()), HOST)
+
+    assert [(line["event"], line["status"]) for line in lines] == [("request", 499)]
 
 
 async def test_a_line_has_neither_query_nor_headers_and_a_bound() -> None:
