@@ -23,8 +23,8 @@ _METHOD = f"""\
 - **CPU a delivered frame** is the CPU time of the server's processes, user and system, over a
   burst of {PAYLOAD}-byte entries posted through HTTP, divided by the frames delivered. The embedded
   store's own process is left out. The ratio is to the floor at the same frame size and pace. The
-  first ratio is delivery alone: less what the same posts cost in a blog that one person watches.
-  The second one counts everything that the server did.
+  first ratio is delivery alone, which is all that the floor does: less what the same posts cost in
+  a blog that one person watches. The second one counts everything that the server did.
 - **Memory** is the growth of the proportional set size of the server's processes, less the store.
   The kernel's socket buffers are not in it.
 - **CPU to connect** is from the TCP handshake to the last of {BACKLOG} entries.
