@@ -42,6 +42,8 @@ def main() -> int:
             measured = [Row(name, f"not measured: {error}")]
         print(for_terminal(measured), flush=True)
         rows += measured
+    if options.quick:
+        print("A smoke run: with so few viewers and rounds these figures say nothing.")
     if options.write:
         if missing:
             print("Not written: something couldn't be measured.", file=sys.stderr)
