@@ -20,7 +20,7 @@ from liveblog.delivery.broker import Broker
 from liveblog.delivery.hub import Hub
 from liveblog.domain.blog import Blog, BlogState
 from liveblog.domain.errors import Conflict, Refusal
-from liveblog.settings import Settings
+from liveblog.settings import OWNER_TOKEN_SHORTEST, Settings, SettingsError
 from liveblog.store.connection import Connection
 from liveblog.store.embedded import EmbeddedStore
 from liveblog.store.log import Log
@@ -120,7 +120,8 @@ def local_timezone() -> str:
 def owner_token(settings: Settings) -> str:
     """The owner's token: as set, or made once and kept in the data directory.
 
-    Raises: OSError where the data directory can't be written.
+    Raises: OSError where the data directory can't be written; SettingsError where what is kept
+    there could be guessed.
     """
     if settings.owner_token is not None:
         return settings.owner_token
@@ -133,4 +134,7 @@ def owner_token(settings: Settings) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(made, kept)  # Whole or not at all, and never over another's.
         made.unlink()
-    return kept.read_text().strip()
+    token = kept.read_text("utf-8", "replace").strip()
+    if len(token) < OWNER_TOKEN_SHORTEST:
+        raise SettingsError(f"{kept} holds no token any more. Remove it: a new one will be made.")
+    return token

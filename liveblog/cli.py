@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import secrets
@@ -12,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 import orjson
@@ -21,16 +22,20 @@ import structlog
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.uri import parse_uri
 
 from liveblog import __version__, logs
 from liveblog import settings as settings_of
 from liveblog.app import opened, owner_token
 from liveblog.delivery import server
+from liveblog.domain.blog import is_slug
 from liveblog.domain.errors import Refusal, Unavailable
+from liveblog.domain.invitation import EXPIRY_MOST_SECONDS
 from liveblog.domain.person import NAME_LONGEST
 from liveblog.domain.post import Author, Kind, drafted, published
 from liveblog.domain.text import line
 from liveblog.settings import Settings, SettingsError
+from liveblog.store import holder
 from liveblog.store.connection import Connection, StoreRefused, shown
 from liveblog.store.embedded import EmbeddedStore, StoreFailed, running_url
 from liveblog.store.log import Log, Operation
@@ -90,7 +95,7 @@ def serve(**options: str | None) -> None:
     logs.configure(settings.log_level)
     if settings.workers > 1:
         structlog.get_logger().warning("one_worker", asked=settings.workers)
-    _run(_serve(settings))
+    _run(_serve(settings), settings)
 
 
 async def _serve(settings: Settings) -> None:
@@ -98,9 +103,13 @@ async def _serve(settings: Settings) -> None:
         try:
             listener = server.listening(settings.host, settings.port)
         except OSError as error:
+            remedy = {
+                errno.EADDRINUSE: "Another program holds the port: choose another with --port.",
+                errno.EACCES: "Ports below 1024 need privileges: choose another with --port.",
+            }.get(error.errno or 0, "Choose another address with --host.")
             _fail(
                 f"Can't listen on {settings.host}:{settings.port}: {error.strerror or error}. "
-                "Another server may hold the port; choose one with --port."
+                + remedy
             )
         port = listener.getsockname()[1]
         origin = settings.public_url or _origin(settings.host, port)
@@ -147,7 +156,7 @@ def _print_links(settings: Settings, origin: str, slug: str) -> None:
     sys.stdout.flush()
 
 
-@main.command()
+@main.command(short_help="Make an invitation: its link and QR code.")
 @click.argument("slug")
 @click.option(
     "--role", default="reporter", show_default=True, help="contributor, reporter or editor."
@@ -162,18 +171,20 @@ def invite(
 ) -> None:
     """Make an invitation to SLUG; prints its link and QR code, this once."""
     settings = _settings(options)
+    _check_slug(slug)
+    hours_most = EXPIRY_MOST_SECONDS // 3600
+    if uses < 1 or not 0 < hours <= hours_most:
+        _fail(f"--uses must be at least 1, and --hours more than 0 and at most {hours_most:,}.")
 
     async def work() -> None:
         async with _store(settings) as connection:
             await Log(connection).blog(slug)
-            if uses < 1 or hours <= 0:
-                _fail("--uses and --hours must be more than 0.")
             made, secret = invited(
                 slug,
                 role=checked_role(role),
                 name=name,
                 uses=uses,
-                seconds=round(hours * 3600),
+                seconds=max(1, round(hours * 3600)),
                 at=now(),
             )
             await People(connection).invite(made)
@@ -182,10 +193,10 @@ def invite(
         if sys.stdout.isatty():
             segno.make(url, micro=False).terminal(compact=True, border=2)
 
-    _run(work())
+    _run(work(), settings)
 
 
-@main.command()
+@main.command(short_help="Publish a post from here.")
 @click.argument("slug")
 @click.argument("text")
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default="update")
@@ -205,9 +216,10 @@ def post(
 ) -> None:
     """Publish TEXT in SLUG; “-” reads it from standard input. Prints the post's address."""
     settings = _settings(options)
+    _check_slug(slug)
 
     async def work() -> None:
-        body = sys.stdin.read() if text == "-" else text
+        body = _standard_input() if text == "-" else text
         draft = drafted(body=body, kind=Kind(kind), headline=headline, key=key)
         author = Author(OWNER.id, line("name", name, NAME_LONGEST))
         made = published(draft, id=secrets.token_urlsafe(12), blog=slug, author=author, at=now())
@@ -215,10 +227,17 @@ def post(
             await Log(connection).publish(made, Operation.once())
         click.echo(f"{_known_origin(settings)}/{slug}/posts/{made.id}")
 
-    _run(work())
+    _run(work(), settings)
 
 
-@main.command()
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        _fail("What came on standard input isn't text in UTF-8.")
+
+
+@main.command(short_help="Follow a blog in this terminal.")
 @click.argument("slug")
 @click.option("--url", help="The server. [LIVEBLOG_PUBLIC_URL; http://127.0.0.1:PORT]")
 @click.option("--after", help="Go on from this cursor; each line can show its own with --cursors.")
@@ -226,10 +245,16 @@ def post(
 def tail(slug: str, url: str | None, after: str | None, cursors: bool) -> None:
     """Follow SLUG in this terminal; a lost connection goes on where it was."""
     settings = _settings({})
+    _check_slug(slug)
     origin = (url or settings.public_url or f"http://127.0.0.1:{settings.port}").rstrip("/")
-    if not origin.startswith(("http://", "https://")):
-        _fail(f"--url {origin}: must begin with http:// or https://.")
-    _run(_tail(f"ws{origin.removeprefix('http')}/{slug}/live", after, cursors))
+    address = f"ws{origin.removeprefix('http')}/{slug}/live"
+    try:
+        parse_uri(address)
+    except (WebSocketException, ValueError):
+        _fail(
+            f"--url {url or origin}: must be the server's address, like https://live.example.org."
+        )
+    _run(_tail(address, after, cursors), settings)
 
 
 class _Refused(Exception):
@@ -239,8 +264,9 @@ class _Refused(Exception):
 async def _tail(url: str, cursor: str | None, cursors: bool) -> None:
     pause = 0.5
     while True:
+        reason = ""
         try:
-            async for frame in _frames(f"{url}?after={cursor}" if cursor else url):
+            async for frame in _frames(f"{url}?after={quote(cursor)}" if cursor else url):
                 pause = 0.5
                 if frame["type"] == "welcome":
                     if not frame["resumed"]:
@@ -249,12 +275,12 @@ async def _tail(url: str, cursor: str | None, cursors: bool) -> None:
                         cursor = frame["cursor"]
                 elif frame["type"] == "entry":
                     cursor = frame["cursor"]
-                    click.echo(_told(frame) + (f"  [{cursor}]" if cursors else ""))
+                    _tell(frame, f"  [{cursor}]" if cursors else "")
         except _Refused as error:
             _fail(str(error))
-        except (OSError, TimeoutError, WebSocketException):
-            pass
-        click.echo(f"-- not connected; next try in {pause:.0f} s", err=True)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            reason = f" ({error})" if str(error) else ""
+        click.echo(f"-- not connected{reason}; next try in {pause:g} s", err=True)
         await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 2000))
         pause = min(pause * 2, 30)
 
@@ -266,8 +292,7 @@ async def _frames(url: str) -> AsyncIterator[dict[str, Any]]:
                 yield orjson.loads(message)
     except InvalidStatus as error:
         if error.response.status_code in (401, 403, 404):
-            detail = orjson.loads(error.response.body or b"{}").get("detail", str(error))
-            raise _Refused(detail) from error
+            raise _Refused(_detail(error.response.body) or str(error)) from error
         raise
     except ConnectionClosed as error:
         if error.rcvd is not None and 4400 <= error.rcvd.code < 4500:
@@ -275,20 +300,41 @@ async def _frames(url: str) -> AsyncIterator[dict[str, Any]]:
         raise
 
 
-def _told(frame: dict[str, Any]) -> str:
+def _detail(problem: bytes | bytearray | None) -> str | None:
+    try:
+        return str(orjson.loads(problem or b"")["detail"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None  # It isn't one of our servers that answers there.
+
+
+def _tell(frame: dict[str, Any], end: str) -> None:
+    line = _told(frame)
+    if line is None:
+        return
+    try:
+        click.echo(line + end)
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would still try to flush what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _told(frame: dict[str, Any]) -> str | None:
+    """An entry as a line; None for what a later server may tell and this one doesn't know."""
+    if "blog" in frame:
+        return f"#{frame['offset']}  is now {frame['blog']['state']}"
     if "post" not in frame:
-        what = f"is now {frame['blog']['state']}" if "blog" in frame else f"removed {frame['id']}"
-        return f"#{frame['offset']}  {what}"
+        return f"#{frame['offset']}  removed {frame['id']}" if "id" in frame else None
     told = frame["post"]
     time_of_day = told["published_at"][11:16]
-    mark = {"publish": "", "edit": " (edited)"}[frame["action"]]
+    mark = " (edited)" if frame["action"] == "edit" else ""
     headline = f"{told['headline']}. " if told["headline"] else ""
     text = click.unstyle(" ".join(f"{headline}{told['body']}".split()))
     key = "◆ " if told["key"] else ""
     return f"#{frame['offset']}  {time_of_day} {told['author']['name']}{mark}: {key}{text}"
 
 
-@main.command()
+@main.command(short_help="Is everything as it should be?")
 @_redis_option
 @_data_option
 def doctor(**options: str | None) -> None:
@@ -319,7 +365,9 @@ def doctor(**options: str | None) -> None:
                 say(
                     off < 2, f"clock: {off:.1f} s from the store's", "Turn on time synchronisation."
                 )
-        except (StoreFailed, StoreRefused, Unavailable) as error:
+        except Unavailable as error:
+            say(False, "store", _silent(settings, error))
+        except (StoreFailed, StoreRefused) as error:
             say(False, "store", str(error))
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         say(
@@ -329,10 +377,9 @@ def doctor(**options: str | None) -> None:
         )
         if settings.public_url is None:
             say(
-                False,
-                "public URL: not set",
-                "Behind a proxy, set LIVEBLOG_PUBLIC_URL to the address people type. "
-                "On a laptop in the room this is fine.",
+                settings.trusted_proxies == 0,
+                "public URL: not set, so links begin with the address that each browser used",
+                "Behind a proxy, set LIVEBLOG_PUBLIC_URL to the address people type.",
             )
         else:
             secure = settings.public_url.startswith("https://")
@@ -342,7 +389,7 @@ def doctor(**options: str | None) -> None:
                 "Serve it as https://: phones keep text and cameras to secure pages.",
             )
 
-    _run(work())
+    _run(work(), settings)
     sys.exit(1 if bad else 0)
 
 
@@ -375,17 +422,40 @@ async def _store(settings: Settings) -> AsyncIterator[Connection]:
             await embedded.stop()
 
 
+def _check_slug(slug: str) -> None:
+    if not is_slug(slug):
+        _fail(f"There is no blog at /{slug}.")
+
+
 def _known_origin(settings: Settings) -> str:
-    return settings.public_url or _origin(settings.host, settings.port)
+    """The address people type: as set, or where the server on this data directory listens."""
+    if settings.public_url is not None:
+        return settings.public_url
+    noted = holder.read(settings.data / "store") if settings.redis_url is None else None
+    if noted is not None and noted.address is not None and noted.server.lives():
+        return noted.address
+    return _origin(settings.host, settings.port)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _silent(settings: Settings, error: Unavailable) -> str:
+    reason = str(error.__cause__ or error).rstrip(".")
+    if settings.redis_url is None:
+        return f"The store in {settings.data} doesn't answer: {reason}."
+    return (
+        f"The store at {shown(settings.redis_url)} doesn't answer: {reason}. "
+        "Start it, or mend REDIS_URL; without it, an embedded store is used."
+    )
+
+
+def _run(work: Coroutine[Any, Any, None], settings: Settings) -> None:
     """Run to the end; what a person can mend is one line on standard error and exit code 1."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Unavailable as error:
+        _fail(_silent(settings, error))
     except (StoreFailed, StoreRefused, SettingsError, Refusal) as error:
         _fail(str(error))
     except OSError as error:

@@ -17,12 +17,20 @@ PREFIXED = (
     "log_level",
     "drain_seconds",
 )
+OWNER_TOKEN_SHORTEST = 16
 PLAIN = {"host": "HOST", "port": "PORT", "workers": "WEB_CONCURRENCY", "redis_url": "REDIS_URL"}
 
 # What stands in an `Origin` header (RFC 6454, section 7), and the slash that people put after it.
 _ORIGIN = re.compile(
     r"(?P<origin>https?://([a-z0-9._~-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?)/?", re.IGNORECASE
 )
+_TAKES = {
+    "port": "a whole number from 0 to 65535",
+    "workers": "a whole number from 1 to 256",
+    "trusted_proxies": "a whole number from 0 to 16",
+    "log_level": "one of debug, info, warning, error",
+    "drain_seconds": "a number of seconds from 0 to 3600",
+}
 
 
 class SettingsError(Exception):
@@ -75,12 +83,15 @@ def read(environment: Mapping[str, str], **options: object) -> Settings:
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`")
-        raise SettingsError(f"{variable(name)}={values.get(name)!r}: {reason}.") from None
-    if settings.owner_token is not None and len(settings.owner_token) < 16:
+        name = str(error).rpartition("`$.")[2].rstrip("`")
+        option = f" (--{name.replace('_', '-')})" if options.get(name) is not None else ""
         raise SettingsError(
-            "LIVEBLOG_OWNER_TOKEN is too short: take at least 16 random characters."
+            f"{variable(name)}{option} is {values.get(name)!r}: it must be {_TAKES[name]}."
+        ) from None
+    if settings.owner_token is not None and len(settings.owner_token) < OWNER_TOKEN_SHORTEST:
+        raise SettingsError(
+            "LIVEBLOG_OWNER_TOKEN is too short: take at least "
+            f"{OWNER_TOKEN_SHORTEST} random characters."
         )
     if settings.public_url is not None:
         return msgspec.structs.replace(settings, public_url=_origin(settings.public_url))

@@ -99,7 +99,10 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
 
 
 def test_a_refused_setting_says_what_it_takes() -> None:
-    with pytest.raises(SettingsError, match="PORT='65536': Expected `int` <= 65535"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^PORT \(--port\) is '65536': it must be a whole number from 0 to 65535\.$",
+    ):
         read({}, port="65536")
     with pytest.raises(SettingsError, match="at least 16 random characters") as error:
         read({"LIVEBLOG_OWNER_TOKEN": "sesame"})
