@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -13,6 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from liveblog.domain.errors import Unavailable
@@ -21,6 +23,8 @@ OLDEST = (7, 0)
 CONNECTIONS_MOST = 64
 ANSWER_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
+# Whoever asks whether the store is well wants to know soon, above all if it isn't.
+LOOK_SECONDS = 2.5
 DURABLE_MILLISECONDS = 3_000
 
 Durability = Literal["fsync", "replicated", "best-effort"]
@@ -90,7 +94,12 @@ class Connection:
                 protocol=3,
                 socket_timeout=ANSWER_SECONDS,
                 socket_connect_timeout=CONNECT_SECONDS,
-                retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2),
+                # Not after a timeout: whoever waits has waited long enough, and asks again anyway.
+                retry=Retry(
+                    ExponentialWithJitterBackoff(cap=0.5, base=0.05),
+                    2,
+                    supported_errors=(RedisConnectionError,),
+                ),
             )
         except ValueError as error:
             raise StoreRefused(f"REDIS_URL can't be read: {error}.") from error
@@ -154,7 +163,8 @@ class Connection:
         return ServerFacts(name, version, durability, waits)
 
     async def _info(self) -> dict[str, Any]:
-        info: dict[str, Any] = await self.redis.info("everything")
+        async with asyncio.timeout(LOOK_SECONDS):
+            info: dict[str, Any] = await self.redis.info("everything")
         return info
 
     async def _durability(
