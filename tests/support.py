@@ -353,6 +353,7 @@ class TcpProxy:
         self._open = asyncio.Event()
         self._open.set()
         self._drop_replies = False
+        self._drop_to = b""
         self._server: asyncio.Server | None = None
         self._pairs: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
 
@@ -403,6 +404,12 @@ class TcpProxy:
         """Carry nothing in either direction and close nothing, until `restore`."""
         self._open.clear()
 
+    def bury(self) -> None:
+        """What is open now carries nothing for ever and is never closed; what is new is carried."""
+        self._open.clear()
+        self._open = asyncio.Event()
+        self._open.set()
+
     def restore(self) -> None:
         """Carry everything again, at full speed."""
         self.delay_seconds = 0.0
@@ -410,24 +417,28 @@ class TcpProxy:
         self._drop_replies = False
         self._open.set()
 
-    def drop_replies(self) -> None:
+    def drop_replies(self, to: bytes = b"") -> None:
         """Let requests through and their answers not: the next one cuts its connection instead.
 
-        The server has then done what the client can't know. Until `restore`.
+        The server has then done what the client can't know. With `to`, only the answer to a request
+        that contains it. Until `restore`.
         """
         self._drop_replies = True
+        self._drop_to = to
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         task = asyncio.current_task()
         assert task is not None
         self._pairs[task] = (writer,)
+        is_open = self._open
+        asked = bytearray()
         try:
             far_reader, far_writer = await asyncio.open_connection(*self.upstream)
             self._pairs[task] = (writer, far_writer)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._carry(reader, far_writer, is_reply=False))
-                group.create_task(self._carry(far_reader, writer, is_reply=True))
+                group.create_task(self._carry(reader, far_writer, is_open, asked, is_reply=False))
+                group.create_task(self._carry(far_reader, writer, is_open, asked, is_reply=True))
         except* OSError:
             pass  # either side went away; that is what the proxy is for
         finally:
@@ -435,17 +446,25 @@ class TcpProxy:
                 end.transport.abort()
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        is_open: asyncio.Event,
+        asked: bytearray,
+        *,
+        is_reply: bool,
     ) -> None:
         while chunk := await reader.read(self.CHUNK):
-            if is_reply and self._drop_replies:
+            if not is_reply:
+                asked[:] = chunk
+            elif self._drop_replies and self._drop_to in asked:
                 self.replies_dropped += 1
                 raise ConnectionResetError("a reply was dropped")
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
             if self.bytes_per_second:
                 await asyncio.sleep(len(chunk) / self.bytes_per_second)
-            await self._open.wait()
+            await is_open.wait()
             writer.write(chunk)
             await writer.drain()
         if writer.can_write_eof():

@@ -1,0 +1,128 @@
+"""A subscription that dies, or goes silent, loses nobody an entry."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+
+from liveblog.delivery.hub import CHECK_SECONDS
+from liveblog.store import log as store_log
+from tests.oracle import Poster, Truth, Watcher, all_hold, check_acknowledged, metric
+from tests.support import RedisServer, Server, TcpProxy, eventually
+from tests.worlds import a_post, connected, meddling, store_url, valkey_program
+
+
+async def test_a_subscription_killed_in_mid_burst_is_taken_up_without_loss(
+    server: Server,
+) -> None:
+    store = store_url(server)
+    async with (
+        meddling(store) as redis,
+        Poster(server) as poster,
+        Watcher(server.url) as first,
+        Watcher(server.url) as second,
+    ):
+        await eventually(lambda: first.is_following and second.is_following)
+        storm = asyncio.create_task(poster.storm(400))
+        killed = 0
+        while not storm.done():
+            killed += await redis.client_kill_filter(_type="pubsub")
+            await asyncio.sleep(0.05)
+        await storm
+        truth = await Truth.of(store)
+        await all_hold([first, second], truth.head)
+        reconnects = await metric(server, "liveblog_reconnects_total")
+        repairs = await metric(server, "liveblog_repairs_total")
+
+    truth.check(first, second)
+    check_acknowledged(poster.acknowledged, truth.entries)
+    assert (first.joins, second.joins) == (1, 1), "the viewers were not to notice"
+    assert killed >= 2
+    assert reconnects >= 2, "no subscription died, so nothing was tested"
+    assert repairs >= 2
+
+
+async def test_what_was_announced_to_nobody_is_found(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing comes after it that would give it away."""
+    store = store_url(server)
+    text = store_log._APPEND.text
+    silent = text.replace("redis.call('SPUBLISH', channel,", "redis.sha1hex(")
+    assert silent != text
+    monkeypatch.setattr(
+        store_log,
+        "_APPEND",
+        replace(store_log._APPEND, text=silent, sha=sha1(silent.encode()).hexdigest()),
+    )
+    async with connected(store) as connection, Watcher(server.url) as watcher:
+        await eventually(lambda: watcher.is_following)
+        await store_log.Log(connection).publish(a_post("live"), store_log.Operation.once())
+        truth = await Truth.of(store)
+        assert truth.head.offset == 1
+
+        await all_hold([watcher], truth.head, CHECK_SECONDS + 5)
+        truth.check(watcher)
+
+
+async def test_a_half_open_subscription_is_noticed_and_replaced(tmp_path: Path) -> None:
+    async with (
+        RedisServer(tmp_path / "redis", program=valkey_program()) as redis,
+        TcpProxy(redis.port) as proxy,
+        Server(tmp_path, env={"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}) as server,
+        Server(tmp_path / "other", env={"REDIS_URL": redis.url}) as other,
+        Watcher(server.url) as watcher,
+    ):
+        await eventually(lambda: watcher.is_following)
+        before = await metric(server, "liveblog_reconnects_total")
+        proxy.half_open()
+        await other.post("while nothing is carried")
+        truth = await Truth.of(redis.url)
+
+        async def noticed() -> bool:
+            return (await server.get("/readyz")).status_code == 503
+
+        await eventually(noticed, 20)
+        assert not watcher.holds(truth.head), "the wire was not cut"
+        assert (await server.get("/healthz")).status_code == 200
+        # What was in flight is lost for good; only what is dialled anew gets through.
+        proxy.cut()
+        proxy.restore()
+        await all_hold([watcher], truth.head, 20)
+        after = await metric(server, "liveblog_reconnects_total")
+
+    truth.check(watcher)
+    assert watcher.joins == 1
+    assert after > before
+
+
+async def test_a_subscription_that_hangs_while_it_is_set_up_is_given_up(tmp_path: Path) -> None:
+    """Accepted and then never answered, as by a server that has no time, or a wall between."""
+    async with (
+        RedisServer(tmp_path / "redis", program=valkey_program()) as redis,
+        TcpProxy(redis.port) as proxy,
+        Server(tmp_path, env={"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}) as server,
+        Watcher(server.url) as watcher,
+    ):
+        await eventually(lambda: watcher.is_following)
+        before = await metric(server, "liveblog_reconnects_total")
+        proxy.half_open()
+        proxy.cut()  # All begin anew, and none gets an answer.
+        accepted = proxy.accepted
+        await eventually(lambda: proxy.accepted > accepted, 10)
+        proxy.bury()
+
+        async def posted() -> bool:
+            return (await server.post("after all")).status_code == 201
+
+        await eventually(posted, 20)
+        truth = await Truth.of(redis.url)
+        await all_hold([watcher], truth.head, 20)
+        reconnects = await metric(server, "liveblog_reconnects_total") - before
+
+    truth.check(watcher)
+    assert reconnects >= 2, "once for the cut, once for the one that hung"
