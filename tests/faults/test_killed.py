@@ -26,6 +26,14 @@ def store_pid(server: Server) -> int:
     return noted.valkey.pid
 
 
+async def started_again(server: Server, before: int) -> None:
+    await eventually(lambda: store_pid(server) != before, 15)
+
+
+async def acknowledged(poster: Poster, count: int) -> None:
+    await eventually(lambda: len(poster.acknowledged) > count, 20)
+
+
 @asynccontextmanager
 async def followed(server: Server, count: int = 3) -> AsyncIterator[list[Watcher]]:
     """Watchers that follow already."""
@@ -44,7 +52,7 @@ async def test_a_server_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: 
     async with Server(tmp_path) as server, followed(server) as watchers, Poster(server) as poster:
         storm = asyncio.create_task(poster.storm(300))
         for share in (60, 160):
-            await eventually(lambda share=share: len(poster.acknowledged) > share, 20)
+            await acknowledged(poster, share)
             server.kill()
             await server.start()
         await asyncio.wait_for(storm, 30)
@@ -65,11 +73,11 @@ async def test_a_store_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: P
         storm = asyncio.create_task(poster.storm(300))
         pids = set()
         for share in (60, 160):
-            await eventually(lambda share=share: len(poster.acknowledged) > share, 20)
+            await acknowledged(poster, share)
             before = store_pid(server)
             pids.add(before)
             os.kill(before, signal.SIGKILL)
-            await eventually(lambda before=before: store_pid(server) != before, 15)
+            await started_again(server, before)
         await asyncio.wait_for(storm, 30)
         truth = await Truth.of(store_url(server))
         await all_hold(watchers, truth.head)
@@ -87,7 +95,7 @@ async def test_a_store_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: P
 async def test_both_killed_at_once_in_mid_burst_lose_and_double_nothing(tmp_path: Path) -> None:
     async with Server(tmp_path) as server, followed(server) as watchers, Poster(server) as poster:
         storm = asyncio.create_task(poster.storm(200))
-        await eventually(lambda: len(poster.acknowledged) > 60, 20)
+        await acknowledged(poster, 60)
         os.kill(store_pid(server), signal.SIGKILL)
         server.kill()
         await server.start()
@@ -103,7 +111,7 @@ async def test_both_killed_at_once_in_mid_burst_lose_and_double_nothing(tmp_path
 async def test_a_graceful_stop_in_mid_burst_answers_what_was_taken(tmp_path: Path) -> None:
     async with Server(tmp_path) as server, followed(server) as watchers, Poster(server) as poster:
         storm = asyncio.create_task(poster.storm(300))
-        await eventually(lambda: len(poster.acknowledged) > 60, 20)
+        await acknowledged(poster, 60)
         await server.restart()
         await asyncio.wait_for(storm, 30)
         truth = await Truth.of(store_url(server))
@@ -126,7 +134,7 @@ async def test_a_frozen_store_is_503_and_nothing_is_lost(tmp_path: Path, program
         Poster(server) as poster,
     ):
         storm = asyncio.create_task(poster.storm(200, writers=4))
-        await eventually(lambda: len(poster.acknowledged) > 40, 20)
+        await acknowledged(poster, 40)
         try:
             redis.freeze()
             frozen = len(poster.acknowledged)
