@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 import orjson
 import structlog
+
+# JSON may leave them as they are, but terminals obey some, and others end a line or turn it around.
+_BARE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def configure(level: str) -> None:
@@ -36,4 +40,6 @@ def configure(level: str) -> None:
 
 
 def _line(event: object, **_: object) -> str:
-    return orjson.dumps(event, default=repr).decode()
+    return _BARE.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(event, default=repr).decode()
+    )
