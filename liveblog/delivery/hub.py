@@ -243,7 +243,13 @@ class Channel:
                 viewer.close(TOO_SLOW, "You read too slowly; come back with your cursor.")
                 return
             before = viewer.sent
-            data, viewer.sent = self._bytes_after(before, viewer.wire)
+            try:
+                data, viewer.sent = self._bytes_after(before, viewer.wire)
+            except Exception:  # noqa: BLE001 — and costs nobody else theirs
+                # A frame that can't be made is neither left out nor waited for in silence.
+                _log.exception("frame_failed", blog=self.slug, after=before)
+                viewer.close(RESTART, "Come back with your cursor.")
+                return
             self._hub.frames += viewer.sent - before
             viewer.write(data)
 

@@ -107,7 +107,12 @@ async def _join(
     elif channel.holds(start):
         channel.join(viewer, start.offset)
     else:
-        await _catch_up(site.hub, channel, viewer, start)
+        try:
+            await _catch_up(site.hub, channel, viewer, start)
+        except BaseException:
+            # Nobody else knows of this socket yet, and a viewer must not wait in silence.
+            viewer.close(RESTART, "Come back with your cursor.")
+            raise
 
 
 async def _catch_up(hub: Hub, channel: Channel, viewer: Viewer, at: Cursor) -> None:
