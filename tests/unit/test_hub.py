@@ -26,6 +26,7 @@ from liveblog.delivery.hub import (
     Wheel,
 )
 from liveblog.delivery.socket import Viewer
+from liveblog.domain.blog import Blog
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.entry import Entry, EntryAction
 from liveblog.domain.post import Post
@@ -404,6 +405,29 @@ async def test_a_slow_viewer_is_told_no_counts(channel: Channel) -> None:
     channel.say(b'{"type":"viewers","count":2}')
 
     assert (slow.writes, fast.writes) == (0, 1)
+
+
+# -- frames that can't be made
+
+
+async def test_a_frame_that_cannot_be_made_leaves_nobody_waiting_in_silence(hub: Hub) -> None:
+    def breaks(blog: Blog, post: Post, origin: str) -> str:
+        raise ValueError(post.id)
+
+    hub.render = breaks
+    channel = Channel("live", hub, backlog(1, 1))
+    rendered = [Listener(Wire("sse", "html", "http://here")) for _ in range(3)]
+    plain = Listener()
+    for viewer in (*rendered, plain):
+        channel.join(viewer, 1)
+
+    channel.offer(announcement(2))
+    await eventually(lambda: plain.offsets == [2])
+    channel.offer(announcement(3))
+    await eventually(lambda: plain.offsets == [2, 3])
+
+    assert {viewer.closed for viewer in rendered} == {RESTART}
+    assert plain.closed is None
 
 
 # -- waiting without a socket
