@@ -5,6 +5,8 @@ from __future__ import annotations
 import nh3
 from markdown_it import MarkdownIt
 
+from liveblog.domain.text import cleaned
+
 _markdown = MarkdownIt("commonmark", {"html": False, "linkify": True, "breaks": True}).enable(
     ["linkify", "strikethrough"]
 )
@@ -22,4 +24,5 @@ _markdown.disable(["heading", "lheading", "image"])
 
 def render(body: str) -> str:
     """`body` as HTML, sanitised a second time after the renderer, which passes no HTML through."""
-    return _SANITISER.clean(_markdown.render(body)).strip()
+    # Entities can spell what was cleaned out of the body.
+    return cleaned(_SANITISER.clean(_markdown.render(body))).strip()

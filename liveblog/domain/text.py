@@ -10,6 +10,9 @@ _KEPT_CONTROLS = {"\n", "\t"}
 # Embedding and override marks can turn a whole page around (Unicode TR 36, section 2.5);
 # isolates and the directional marks that right-to-left writing needs stay.
 _OVERRIDES = {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e"}
+# Characters that XML, and so a feed, can't hold in any form (XML 1.0, section 2.2).
+_NOT_IN_XML = {"\ufffe", "\uffff"}
+_LEFT_OUT = _OVERRIDES | _NOT_IN_XML
 # No language needs more (Unicode UAX 15, "Stream-Safe Text Format"), and putting marks in their
 # order takes time quadratic in how many stand in a row.
 _MARKS_MOST = 30
@@ -26,7 +29,7 @@ def cleaned(value: str) -> str:
         character
         for character in text
         if character in _KEPT_CONTROLS
-        or (unicodedata.category(character) not in {"Cc", "Cs"} and character not in _OVERRIDES)
+        or (unicodedata.category(character) not in {"Cc", "Cs"} and character not in _LEFT_OUT)
     )
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from io import BytesIO
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import segno
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from liveblog.domain.blog import BlogState
-from liveblog.domain.errors import Conflict, Invalid, Refusal, Unauthenticated
+from liveblog.domain.blog import BlogState, checked_timezone
+from liveblog.domain.errors import (
+    Conflict,
+    FieldError,
+    Gone,
+    Invalid,
+    KeyReused,
+    Refusal,
+    Unauthenticated,
+)
 from liveblog.domain.person import NAME_LONGEST, Action, Caller, require
 from liveblog.domain.post import drafted
 from liveblog.domain.text import line
@@ -26,6 +36,13 @@ from liveblog.web.site import site_of
 FEED_POSTS = 30
 SCREEN_POSTS = 8
 COMPOSER_POSTS = 20
+
+
+class Fields(dict[str, str]):
+    """What was typed into a form, or is wrong with it; blank where nothing is."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
 
 
 async def index(request: Request) -> Response:
@@ -47,8 +64,8 @@ async def _index(
         "blogs_upcoming": [blog for blog in by_start if blog.state is BlogState.UPCOMING],
         "blogs_past": [blog for blog in reversed(by_start) if blog.state is BlogState.ENDED],
         "may_create": caller.may(Action.CREATE_BLOG),
-        "form": form,
-        "errors": errors,
+        "form": Fields(form),
+        "errors": Fields(errors),
     }
     return site.pages.page(request, "index.html", context, status)
 
@@ -58,17 +75,29 @@ async def create(request: Request) -> Response:
     auth.guard_origin(request)
     require(await auth.caller_of(request), Action.CREATE_BLOG)
     form = await body.form(request)
-    given = {
+    given: dict[str, object] = {
         name: value
         for name in ("title", "slug", "summary", "venue", "timezone")
         if (value := form.get(name, "").strip())
     }
     try:
+        if typed := form.get("starts_at", "").strip():
+            given["starts_at"] = _in_zone("starts_at", typed, given.get("timezone", "UTC"))
         blog = api.new_blog(body.converted(given, body.NewBlog))
         await site_of(request).log.create(blog)
     except (Invalid, Conflict) as error:
         return await _index(request, form, _by_field(error, "slug"), STATUS[type(error)])
     return RedirectResponse(f"/{blog.slug}/write", 303)
+
+
+def _in_zone(field: str, typed: str, timezone: object) -> datetime:
+    # A form's date and time has no offset: it is the venue's clock.
+    zone = ZoneInfo(checked_timezone(str(timezone)))
+    try:
+        moment = datetime.fromisoformat(typed)
+    except ValueError:
+        raise Invalid(FieldError(field, "must be a date and a time")) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 def _by_field(error: Refusal, otherwise: str) -> dict[str, str]:
@@ -163,8 +192,8 @@ async def _composer(
     context = {
         **_shown(snapshot, caller),
         "key": form.get("key") or secrets.token_urlsafe(16),
-        "form": form,
-        "errors": errors,
+        "form": Fields(form),
+        "errors": Fields(errors),
         "notice": notice or ("Your post is live." if "sent" in request.query_params else ""),
     }
     return site.pages.page(request, "write.html", context, status)
@@ -189,7 +218,14 @@ async def write_form(request: Request) -> Response:
             key="key_moment" in form,
             tags=[tag for tag in form.get("tags", "").split(",") if tag.strip()],
         )
-        await api.publish_draft(request, caller, slug, draft, checked_key(form.get("key", "")))
+        key = checked_key(form["key"]) if form.get("key") else None
+        await api.publish_draft(request, caller, slug, draft, key)
+    except (KeyReused, Gone) as error:
+        # Somebody went back, changed the words and sent the same form: they are kept, and the form
+        # gets a key of its own.
+        form.pop("key")
+        errors = {"key": "was sent before. Send it again to post these words too"}
+        return await _composer(request, form, errors, "", STATUS[type(error)])
     except Invalid as error:
         return await _composer(request, form, _by_field(error, "body"), "", 422)
     return RedirectResponse(f"/{slug}/write?sent", 303)
@@ -203,7 +239,7 @@ async def join(request: Request) -> Response:
 def _joining(
     request: Request, form: dict[str, str], errors: dict[str, str], status: int, caller: Caller
 ) -> Response:
-    context = {"me": caller.person, "form": form, "errors": errors}
+    context = {"me": caller.person, "form": Fields(form), "errors": Fields(errors)}
     return site_of(request).pages.page(
         request, "join.html", context, status, {"cache-control": "no-store"}
     )

@@ -168,6 +168,13 @@ def test_commonmark_with_line_breaks_kept(body: str, html: str) -> None:
     assert render(body) == html
 
 
+@pytest.mark.parametrize("entity", ["&#x202e;", "&#1;", "&#x9b;", "&#xFFFF;", "&#xD800;", "&#0;"])
+def test_an_entity_does_not_bring_back_what_was_cleaned_out(entity: str) -> None:
+    html = render(f"a{entity}b")
+
+    assert html in {"<p>ab</p>", "<p>a\ufffdb</p>", f"<p>a&amp;{entity[1:]}b</p>"}
+
+
 @pytest.mark.parametrize("body", ["# Big", "###### Small", "Under\n=====", "Under\n-----"])
 def test_a_heading_becomes_text(body: str) -> None:
     seen = Reading(render(body))
