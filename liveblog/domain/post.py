@@ -143,5 +143,5 @@ def edited(post: Post, draft: Draft, at: datetime) -> Post:
 def _checked_tags(tags: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     if len(tags) > TAGS_MOST:
         raise Invalid(FieldError("tags", f"are {len(tags)}; at most {TAGS_MOST} are taken"))
-    unique = dict.fromkeys(line("tags", tag.lstrip("#"), TAG_LONGEST) for tag in tags)
+    unique = dict.fromkeys(line("tags", tag.strip().lstrip("#"), TAG_LONGEST) for tag in tags)
     return tuple(unique)

@@ -171,9 +171,11 @@ def qr(address: str) -> Markup:
     drawn = BytesIO()
     segno.make(address, micro=False, error="m").save(
         drawn, kind="svg", xmldecl=False, svgns=True, omitsize=True, border=0, svgclass="qr",
-        lineclass=None, dark="currentColor",
+        lineclass=None, dark="#000",
     )  # fmt: skip
-    return Markup(drawn.getvalue().decode())  # noqa: S704 — segno's drawing holds no text
+    # segno knows no colour but named ones and numbers; the page's own ink is what we want.
+    svg = drawn.getvalue().decode().replace('stroke="#000"', 'stroke="currentColor"')
+    return Markup(svg)  # noqa: S704 — segno's drawing holds no text
 
 
 async def write(request: Request) -> Response:

@@ -100,7 +100,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     detail = _SAID.get(error.status_code, error.detail)
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["allow"] = ", ".join(sorted(_taken(request)))
+        headers = {"allow": ", ".join(sorted(_taken(request)))}
     if _wants_page(request):
         return site_of(request).pages.problem(request, error.status_code, detail, headers)
     return problem(error.status_code, detail, headers)

@@ -1381,7 +1381,7 @@ async def test_another_method_is_405_and_says_which_it_takes(
         assert answer.status_code in {400, 405}
         return
     assert_problem(answer, 405)
-    assert {each.strip() for each in answer.headers["allow"].split(",")} == allowed
+    assert answer.headers["allow"] == ", ".join(sorted(allowed))
 
 
 async def test_head_is_get_without_a_body(stage: Stage) -> None:
