@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
@@ -17,9 +18,9 @@ from liveblog.domain.cursor import Cursor
 from liveblog.domain.entry import Entry
 from liveblog.domain.post import Author, Post, drafted, published
 from liveblog.store.connection import Connection
-from liveblog.store.embedded import binary, running_url
+from liveblog.store.embedded import EmbeddedStore, binary, running_url
 from liveblog.store.log import Log
-from tests.support import Server, lacking
+from tests.support import RedisServer, Server, lacking
 
 ANA = Author("ana", "Ana")
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -28,6 +29,24 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 def valkey_program() -> str:
     """The Valkey that is embedded, to be run by the test itself."""
     return binary() or lacking("valkey-server")
+
+
+STORES = ("embedded", "redis-server")
+
+
+@asynccontextmanager
+async def a_store(kind: str, directory: Path) -> AsyncIterator[str]:
+    """The address of a store of one's own: the embedded one, or a Redis beside."""
+    if kind == "embedded":
+        store = EmbeddedStore(directory)
+        await store.start()
+        try:
+            yield store.url
+        finally:
+            await store.stop()
+    else:
+        async with RedisServer(directory, program=kind) as server:
+            yield server.url
 
 
 def a_blog(slug: str | None = None) -> Blog:

@@ -11,6 +11,7 @@ import pytest
 
 from liveblog.delivery.hub import CHECK_SECONDS
 from liveblog.store import log as store_log
+from liveblog.store.keys import BlogKeys
 from tests.oracle import Poster, Truth, Watcher, all_hold, check_acknowledged, metric
 from tests.support import RedisServer, Server, TcpProxy, eventually
 from tests.worlds import a_post, connected, meddling, store_url, valkey_program
@@ -44,6 +45,35 @@ async def test_a_subscription_killed_in_mid_burst_is_taken_up_without_loss(
     assert killed >= 2
     assert reconnects >= 2, "no subscription died, so nothing was tested"
     assert repairs >= 2
+
+
+async def test_what_was_said_while_no_subscription_stood_is_looked_for_when_one_does(
+    server: Server,
+) -> None:
+    """The last entry of a burst, so that no later one gives the hole away."""
+    store = store_url(server)
+    channel = BlogKeys("live").channel
+    missed = 0
+    async with (
+        meddling(store) as redis,
+        connected(store) as connection,
+        Watcher(server.url) as watcher,
+    ):
+        log = store_log.Log(connection)
+        truth = await Truth.of(store)
+        await eventually(lambda: watcher.is_following)
+        for number in range(5):
+            await redis.client_kill_filter(_type="pubsub")
+            await log.publish(a_post("live", f"post {number}"), store_log.Operation.once())
+            listening = dict(await redis.pubsub_shardnumsub(channel))
+            missed += listening[channel.encode()] == 0
+            truth = await Truth.of(store)
+            # Well before the heads are compared anyway.
+            await all_hold([watcher], truth.head, CHECK_SECONDS / 4)
+
+    truth.check(watcher)
+    assert watcher.joins == 1
+    assert missed >= 3, "somebody listened all the time, so nothing was tested"
 
 
 async def test_what_was_announced_to_nobody_is_found(

@@ -316,6 +316,21 @@ async def test_a_trimmed_cursor_is_dead_and_the_oldest_held_is_not(
     assert [entry["offset"] for entry in entries] == [8, 9, 10, 11, 12]
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_dead_cursor_older_than_is_remembered_is_said_at_once_too(
+    story: Story, transport: Transport
+) -> None:
+    await story.publish_many(RING_FRAMES + 10)
+    old = story.cursors[4]
+    wrong = (replace(old, tag="0123456789ab"), replace(old, epoch="0123456789"))
+
+    [alive, *_] = await story.frames(transport, 1, old)
+    dead = [(await story.frames(transport, 1, cursor))[0] for cursor in wrong]
+
+    assert alive["resumed"]
+    assert [first["resumed"] for first in dead] == [False, False]
+
+
 async def test_after_a_dead_cursor_the_stream_goes_on_with_what_is_new(three: Story) -> None:
     async with three.socket("garbage") as socket:
         assert not (await heard(socket))["resumed"]

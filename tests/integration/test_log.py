@@ -27,7 +27,6 @@ from liveblog.domain.errors import (
 )
 from liveblog.domain.post import Author, Post, drafted, edited
 from liveblog.store.connection import Connection, Durability, Script, StoreRefused
-from liveblog.store.embedded import EmbeddedStore
 from liveblog.store.keys import BlogKeys
 from liveblog.store.log import (
     KEY_REMEMBERED_SECONDS,
@@ -41,8 +40,10 @@ from tests.support import RedisServer, free_port
 from tests.worlds import (
     ANA,
     NOON,
+    STORES,
     a_blog,
     a_post,
+    a_store,
     connected,
     meddling,
     valkey_program,
@@ -97,19 +98,12 @@ class World:
         return "\n".join(parts)
 
 
-@pytest.fixture(scope="module", params=["embedded", "redis-server"])
+@pytest.fixture(scope="module", params=STORES)
 async def url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[str]:
-    directory = tmp_path_factory.mktemp("store")
-    if request.param == "embedded":
-        store = EmbeddedStore(directory)
-        await store.start()
-        yield store.url
-        await store.stop()
-    else:
-        async with RedisServer(directory) as server:
-            yield server.url
+    async with a_store(request.param, tmp_path_factory.mktemp("store")) as address:
+        yield address
 
 
 @pytest.fixture
