@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from liveblog.domain.blog import Blog, BlogState
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.entry import Entry
 from liveblog.domain.post import Author, Post, drafted, published
-from liveblog.store.connection import Connection
+from liveblog.store.connection import Connection, Script
 from liveblog.store.embedded import EmbeddedStore, binary, running_url
 from liveblog.store.log import Log
 from tests.support import RedisServer, Server, lacking
@@ -90,6 +92,13 @@ def store_url(server: Server) -> str:
     url = running_url(server.data)
     assert url is not None, "its store isn't embedded, or it doesn't run"
     return url
+
+
+def unannounced(append: Script) -> Script:
+    """The script that appends, but tells nobody: as if the announcement were lost on its way."""
+    text = append.text.replace("redis.call('SPUBLISH', channel,", "redis.sha1hex(")
+    assert text != append.text
+    return replace(append, text=text, sha=sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 async def whole_log(log: Log, slug: str) -> tuple[Cursor, list[Entry]]:

@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import connect
 
-from liveblog.delivery.hub import RING_FRAMES
+from liveblog.delivery.hub import CHECK_SECONDS, RING_FRAMES
 from liveblog.domain.blog import Blog
 from liveblog.domain.cursor import Cursor
+from liveblog.store import log as store_log
 from liveblog.store.log import Log
 from tests.oracle import Poster, Truth, Watcher, all_hold, check_equals_log, metric
 from tests.support import Server, eventually
-from tests.worlds import connected, meddling, store_url
+from tests.worlds import a_post, connected, meddling, store_url, unannounced
 
 
 async def copied(redis: Any) -> dict[bytes, bytes]:
@@ -116,6 +118,59 @@ async def test_a_log_that_went_back_and_reused_its_offsets_is_noticed(server: Se
     for each in (watcher, at_the_fork):
         assert len(each.chapters) > 1, "it resumed into another story"
         truth.check(each)
+
+
+async def test_an_offset_reused_below_the_head_is_noticed_as_it_is_announced(
+    server: Server,
+) -> None:
+    store = store_url(server)
+    async with meddling(store) as redis, Watcher(server.url) as watcher:
+        await server.post("kept")
+        copy = await copied(redis)
+        for number in range(3):
+            await server.post(f"lost {number}")
+        before = await Truth.of(store)
+        await all_hold([watcher], before.head)
+
+        await gone_back(redis, copy)
+        await server.post("instead")
+        truth = await Truth.of(store)
+        # Well before the heads are compared anyway.
+        await all_hold([watcher], truth.head, CHECK_SECONDS / 4)
+
+    assert truth.head.offset < before.head.offset
+    assert len(watcher.chapters) > 1, "it resumed into another story"
+    truth.check(watcher)
+
+
+async def test_an_entry_that_seems_to_be_the_next_one_is_known_by_the_tag_before_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log went back and came as far as it was, unheard; only then is something announced."""
+    store = store_url(server)
+    async with (
+        meddling(store) as redis,
+        connected(store) as connection,
+        Watcher(server.url) as watcher,
+    ):
+        await server.post("kept")
+        copy = await copied(redis)
+        await server.post("lost")
+        before = await Truth.of(store)
+        await all_hold([watcher], before.head)
+
+        await gone_back(redis, copy)
+        with monkeypatch.context() as patch:
+            patch.setattr(store_log, "_APPEND", unannounced(store_log._APPEND))
+            await Log(connection).publish(a_post("live", "instead"), store_log.Operation.once())
+        assert (await Truth.of(store)).head.offset == before.head.offset
+        await server.post("the next one")
+        truth = await Truth.of(store)
+        # Well before the heads are compared anyway.
+        await all_hold([watcher], truth.head, CHECK_SECONDS / 4)
+
+    assert len(watcher.chapters) > 1, "it resumed into another story"
+    truth.check(watcher)
 
 
 async def test_a_log_that_went_back_and_got_no_post_since_is_noticed(server: Server) -> None:
