@@ -50,8 +50,8 @@ def test_marks_are_piled_no_higher_than_any_language_does() -> None:
 
 
 def test_a_megabyte_of_marks_is_no_work() -> None:
-    # Putting marks in order is quadratic in their number, in every implementation of Unicode's.
-    with within(1, "cleaning"):
+    # Putting marks in order is quadratic in their number: this many would take minutes.
+    with within(5, "cleaning"):
         cleaned("a" + "\u0301\u0316" * 250_000)
 
 
