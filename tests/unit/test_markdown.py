@@ -215,8 +215,8 @@ def test_addresses_become_links_that_vouch_for_nothing(body: str, address: str) 
      "http://", "a.b@c.d", "http:a", "|", "(", "_", "![a](b ", "[a]: b\n", "<!--", "1. ", "a\n="],
 )  # fmt: skip
 def test_no_body_is_work_for_long(piece: str) -> None:
-    # Each of these has been quadratic, or recursive, in some renderer. It takes a quarter of a second
-    # at most, and more where coverage is measured.
+    # Each of these has been quadratic, or recursive, in some renderer. It takes a quarter of a
+    # second at most, and more where coverage is measured.
     body = (piece * BODY_LONGEST)[:BODY_LONGEST]
 
     with within(5, "rendering"):
