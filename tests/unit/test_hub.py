@@ -722,6 +722,47 @@ async def test_what_is_announced_as_a_repair_ends_is_not_lost(
         assert hub.repairs == repairs + 1, "or it was found by a second repair"
 
 
+async def published_and_heard(log: Log, slug: str, hub: Hub) -> None:
+    """Publish, and return when its announcement has come, whatever became of it."""
+    before = hub.broker._heard_at
+    await published(log, slug, 1)
+    await eventually(lambda: hub.broker._heard_at > before)
+
+
+async def test_what_is_announced_while_a_repair_reads_is_read_too(
+    connection: Connection, slug: str
+) -> None:
+    log = LateLog(connection)
+    async with running(connection, log) as hub:
+        channel = await hub.channel(slug)
+        await eventually(lambda: channel._repairing is None)
+
+        async def once() -> None:
+            log.on_answer = None
+            await published_and_heard(log, slug, hub)
+
+        log.on_answer = once
+        await channel.repair()
+
+        assert channel.head.offset == 1
+
+
+async def test_what_is_announced_while_a_channel_opens_is_not_lost(
+    connection: Connection, slug: str
+) -> None:
+    log = LateLog(connection)
+    async with running(connection, log) as hub:
+
+        async def once() -> None:
+            log.on_answer = None
+            await published_and_heard(log, slug, hub)
+
+        log.on_answer = once
+        channel = await hub.channel(slug)
+
+        assert channel.head.offset == 1
+
+
 async def test_a_subscription_confirmed_during_a_repair_has_the_store_read_again(
     connection: Connection, slug: str
 ) -> None:
