@@ -256,10 +256,10 @@ class Poster:
 
 
 async def all_hold(watchers: Iterable[Watcher], head: Cursor, seconds: float = 20.0) -> None:
-    """Wait until every watcher has come to `head`."""
+    """Wait until every watcher has come to `head` and follows from there."""
     waiting = list(watchers)
     await eventually(
-        lambda: all(watcher.holds(head) for watcher in waiting),
+        lambda: all(watcher.holds(head) and watcher.is_following for watcher in waiting),
         seconds,
         what=f"all hold {head}",
     )
