@@ -29,6 +29,7 @@ from liveblog.delivery.socket import Viewer
 from liveblog.domain.blog import Blog
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.entry import Entry, EntryAction
+from liveblog.domain.errors import Unavailable
 from liveblog.domain.post import Post
 from liveblog.store.connection import Connection
 from liveblog.store.keys import BlogKeys
@@ -761,6 +762,97 @@ async def test_what_is_announced_while_a_channel_opens_is_not_lost(
         channel = await hub.channel(slug)
 
         assert channel.head.offset == 1
+
+
+async def test_a_repair_goes_on_until_the_store_answers(connection: Connection, slug: str) -> None:
+    log = LateLog(connection)
+    async with running(connection, log) as hub:
+        channel = await hub.channel(slug)
+        await eventually(lambda: channel._repairing is None)
+        await hub.broker.unsubscribe(slug)
+        await published(log, slug, 1)
+        failures = 0
+
+        async def away() -> None:
+            nonlocal failures
+            failures += 1
+            if failures == 3:
+                log.on_answer = None
+            raise Unavailable("away")
+
+        log.on_answer = away
+        await channel.repair()
+
+        assert failures == 3
+        assert channel.head.offset == 1
+
+
+async def test_a_channel_that_cannot_be_filled_is_not_kept(
+    connection: Connection, slug: str
+) -> None:
+    log = LateLog(connection)
+    async with running(connection, log) as hub:
+
+        async def away() -> None:
+            log.on_answer = None
+            raise Unavailable("away")
+
+        log.on_answer = away
+        with pytest.raises(Unavailable):
+            await hub.channel(slug)
+
+        assert hub.counts.channels == 0
+        assert not hub.broker._wanted
+        assert (await hub.channel(slug)).head.offset == 0
+
+
+async def test_a_channel_nobody_reads_is_closed_after_a_while_and_opened_again(
+    connection: Connection, log: Log, slug: str
+) -> None:
+    async with running(connection) as hub:
+        channel = await hub.channel(slug)
+        viewer = Listener()
+        channel.join(viewer, 0)
+        channel.idle_since -= hubs.IDLE_SECONDS + 1
+        await hub._beat()
+        open_after = {"with a reader": channel.is_open}
+
+        viewer.connection_lost(None)
+        await hub._beat()
+        open_after["just left"] = channel.is_open
+
+        channel.idle_since -= hubs.IDLE_SECONDS + 1
+        await hub._beat()
+        open_after["long gone"] = channel.is_open
+        assert open_after == {"with a reader": True, "just left": True, "long gone": False}
+        assert not hub.broker._wanted
+
+        await published(log, slug, 1)
+        again = await hub.channel(slug)
+        late = Listener()
+        again.join(late, 0)
+        await published(log, slug, 1)
+        await eventually(lambda: late.offsets == [1, 2])
+
+
+async def test_somebody_elses_word_on_the_channel_harms_nobody(
+    connection: Connection, log: Log, slug: str, valkey: str
+) -> None:
+    async with running(connection) as hub, meddling(valkey) as redis:
+        channel = await hub.channel(slug)
+        viewer = Listener()
+        channel.join(viewer, 0)
+        heard = hub.broker._heard_at
+        for word in (b"", b"hello", b"e 1 t\n{}", b"e x t p\n{}", b"e 9 t p\n{}", b"\xff\n\xff"):
+            await redis.execute_command("SPUBLISH", BlogKeys(slug).channel, word)
+        await eventually(lambda: hub.broker._heard_at > heard)
+
+        await published(log, slug, 2)
+        await eventually(lambda: viewer.offsets == [1, 2])
+
+        assert hub.broker.stands
+        assert hub.broker.reconnects == 0
+        assert viewer.closed is None
 
 
 async def test_a_subscription_confirmed_during_a_repair_has_the_store_read_again(
