@@ -1,0 +1,199 @@
+/** The form in which a post is written: its fields as words, kept on the phone at each keystroke. */
+
+import { newKey } from "./exchange.js";
+import { BODY_LONGEST, isBlank, isEmpty, lengthOf, NOTHING, tagsOf } from "./words.js";
+
+const COUNTED_FROM = 19_000;
+
+/** Says `post` when its words are to go out, and `cancel` when the change of a post is given up. */
+export class Editor extends EventTarget {
+  #form;
+  #fields;
+  #shelf;
+  #person;
+  #item;
+
+  constructor(form, shelf, person) {
+    super();
+    this.#form = form;
+    this.#fields = form.elements;
+    this.#shelf = shelf;
+    this.#person = person;
+    this.#item = { key: newKey() };
+    form.addEventListener("input", () => this.#typed());
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    form.addEventListener("keydown", (event) => this.#pressed(event));
+    for (const toggle of form.querySelectorAll("[aria-controls]")) {
+      toggle.addEventListener("click", () => this.#toggle(toggle));
+    }
+    // A button that takes the focus would close the phone's keyboard.
+    form.addEventListener("mousedown", (event) => {
+      const isTool = event.target.closest("button, label") && !event.target.closest("input");
+      if (isTool && document.activeElement === this.#fields.body) event.preventDefault();
+    });
+    this.#part("cancel").addEventListener("click", () => this.dispatchEvent(new Event("cancel")));
+    shelf.watch((name) => name === this.#name && this.#mirror());
+    this.#restore();
+  }
+
+  get words() {
+    const { body, kind, headline, key_moment: key, tags } = this.#fields;
+    return {
+      body: body.value,
+      // A kind that this row doesn't offer, a photo's say, stays what it is.
+      kind: kind.value || this.#item.kind,
+      headline: headline.value,
+      key: key.checked,
+      tags: tagsOf(tags.value),
+    };
+  }
+
+  /** What stands in the editor, as an item for the outbox. */
+  get item() {
+    return { ...this.#item, words: this.words };
+  }
+
+  get isEmpty() {
+    return isEmpty(this.words);
+  }
+
+  /** Put an item into the editor, in place of what stands there. */
+  open(item) {
+    this.#take(item);
+    this.#keep();
+    this.focus();
+  }
+
+  clear() {
+    this.#item = { key: newKey() };
+    this.#fill(NOTHING);
+    this.#shelf.drop(this.#name);
+    this.complain("");
+  }
+
+  /** Let nothing be typed while words that the phone can't keep are on their way. */
+  hold(isHeld) {
+    this.#fields.body.readOnly = isHeld;
+    this.#fields.submit.disabled = isHeld || isBlank(this.words);
+  }
+
+  focus() {
+    this.#fields.body.focus();
+  }
+
+  complain(text) {
+    const complaint = this.#part("complaint");
+    complaint.hidden = !text;
+    complaint.querySelector("[data-text]").textContent = text;
+  }
+
+  get #name() {
+    return `draft:${this.#person.id}`;
+  }
+
+  #typed() {
+    this.#keep();
+    this.#show();
+  }
+
+  #keep() {
+    if (this.isEmpty && !this.#item.post) {
+      this.#shelf.drop(this.#name);
+    } else if (!this.#shelf.put(this.#name, { ...this.item, name: this.#person.name })) {
+      this.complain("This phone keeps nothing for this page. Your text lives until you leave it.");
+    }
+  }
+
+  #restore() {
+    const kept = this.#shelf.get(this.#name);
+    // Words that the server sent back with the form are newer than any draft.
+    if (kept?.words && this.isEmpty) this.#take(kept);
+    else this.#show();
+  }
+
+  #mirror() {
+    // What another tab types shows here; typing here then goes on from it.
+    if (!document.hidden && document.activeElement === this.#fields.body) return;
+    this.#take(this.#shelf.get(this.#name) ?? { key: newKey(), words: NOTHING });
+  }
+
+  #take({ words, ...item }) {
+    this.#item = { ...item, kind: words.kind };
+    this.#fill(words);
+  }
+
+  #fill({ body, kind, headline, key, tags }) {
+    const fields = this.#fields;
+    fields.body.value = body;
+    for (const choice of fields.kind) choice.checked = choice.value === kind;
+    fields.headline.value = headline;
+    fields.key_moment.checked = key;
+    fields.tags.value = tags.join(", ");
+    for (const toggle of this.#form.querySelectorAll("[aria-controls]")) {
+      this.#unfold(toggle, Boolean(this.#fieldOf(toggle).value));
+    }
+    this.#show();
+  }
+
+  #show() {
+    const { body, submit } = this.#fields;
+    const length = body.value.length > COUNTED_FROM ? lengthOf(body.value) : 0;
+    const count = this.#part("count");
+    count.hidden = length <= COUNTED_FROM;
+    count.classList.toggle("is-over", length > BODY_LONGEST);
+    count.textContent = `${length.toLocaleString("en")} of ${BODY_LONGEST.toLocaleString("en")}`;
+    submit.disabled = isBlank(this.words);
+    submit.textContent = this.#item.post ? "Save" : "Post";
+    this.#part("changing").hidden = !this.#item.post;
+    // Browsers without field-sizing: grow with the text, CSS bounds it.
+    if (!CSS.supports("field-sizing", "content")) {
+      body.style.setProperty("height", "auto");
+      body.style.setProperty("height", `${body.scrollHeight}px`);
+    }
+  }
+
+  #submit() {
+    if (isBlank(this.words) || this.#fields.body.readOnly) return;
+    this.dispatchEvent(new Event("post"));
+  }
+
+  #pressed(event) {
+    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      this.#submit();
+    } else if (event.target.matches("input[type=text]")) {
+      // In a one-line field Enter leads back to the text; a half-written post must not go out.
+      event.preventDefault();
+      this.focus();
+    }
+  }
+
+  #toggle(button) {
+    const field = this.#fieldOf(button);
+    const isOpen = button.getAttribute("aria-expanded") === "true";
+    if (isOpen && !field.value) {
+      this.#unfold(button, false);
+      this.focus();
+    } else {
+      this.#unfold(button, true);
+      field.focus();
+    }
+  }
+
+  #unfold(button, isOpen) {
+    button.setAttribute("aria-expanded", String(isOpen));
+    this.#fieldOf(button).closest(".composer__field").classList.toggle("is-open", isOpen);
+  }
+
+  #fieldOf(button) {
+    return document.getElementById(button.getAttribute("aria-controls"));
+  }
+
+  #part(name) {
+    return this.#form.querySelector(`[data-part="${name}"]`);
+  }
+}
