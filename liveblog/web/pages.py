@@ -133,6 +133,7 @@ def _shown(snapshot: Snapshot, caller: Caller) -> dict[str, Any]:
             placed.post.id: placed.offset for placed in (*snapshot.posts, *snapshot.moments)
         },
         "cursor": str(snapshot.cursor),
+        "offset": snapshot.cursor.offset,
         "may_write": caller.may(Action.PUBLISH),
         "may_edit": caller.may_change,
     }

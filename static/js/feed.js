@@ -1,0 +1,278 @@
+/** The feed's page: the stream into the timeline, and everything that says how it stands. */
+
+import { Status } from "./status.js";
+import { Stream } from "./stream.js";
+import { Timeline } from "./timeline.js";
+import { clockIn, keepTimes } from "./times.js";
+
+const QUIET_MS = 10 * 60_000;
+const AWAY_MS = 60_000;
+const SAID_EVERY_MS = 10_000;
+const AT_TOP_PX = 60;
+
+const main = document.querySelector("#main");
+const list = document.querySelector("#posts");
+const frame = document.querySelector("#frame");
+const part = (name) => document.querySelector(`[data-part="${name}"]`);
+const clock = clockIn(main.dataset.zone);
+const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+const status = new Status(part("status"));
+const timeline = new Timeline(list, { mayInsert: () => scrollY < AT_TOP_PX });
+const stream = new Stream({
+  slug: main.dataset.slug,
+  cursor: main.dataset.cursor,
+  offset: Number(main.dataset.offset),
+});
+
+let state = main.dataset.state;
+let link = { state: "open" };
+let viewers = Number.parseInt(part("detail").textContent, 10) || 1;
+const first = part("detail").textContent;
+let unsaid = 0;
+let saidAt = 0;
+
+// -- how it stands
+
+const notice = {
+  element: part("notice"),
+  usual: [part("notice-title").textContent, part("notice-text").textContent, part("notice").className],
+  say(title, text, className = "notice") {
+    this.element.hidden = false;
+    this.element.className = className;
+    if (part("notice-title").textContent !== title) part("notice-title").textContent = title;
+    if (part("notice-text").textContent !== text) part("notice-text").textContent = text;
+  },
+};
+
+const BY_STATE = {
+  paused: ["The desk is having tea.", "Still connected. Posts go on here by themselves."],
+  ended: ["That was it.", "Thank you. Everything stays here to read."],
+  upcoming: ["Not begun yet. You are early.", "The first post will appear here by itself."],
+};
+
+function show() {
+  const isParted = link.state !== "open";
+  frame.classList.toggle("is-parted", isParted);
+  frame.classList.toggle("is-over", state === "ended");
+  part("retry").hidden = link.state !== "waiting" && link.state !== "offline";
+  if (part("retry").hidden === false) part("pill").hidden = true;
+  else showHeld();
+  const heard = clock(stream.heardAt || Date.now());
+  if (link.state === "closed") {
+    status.show("closed", "this blog is gone");
+    notice.say("This blog is gone.", "What you have read so far stays here until you leave.");
+  } else if (link.state === "offline") {
+    status.show("offline", `last heard at ${heard}`);
+    notice.say(
+      "This device has no network.",
+      `You have every post up to ${heard}, kept here. We try again by ourselves.`,
+    );
+  } else if (isParted) {
+    status.show("reconnecting", `last heard at ${heard}`);
+    notice.say(
+      `You have every post up to ${heard}.`,
+      "The connection dropped. What comes meanwhile will be put in here, in order, and nothing you read will move.",
+    );
+  } else {
+    status.show(state, detail());
+    if (state === main.dataset.state && state !== "live") notice.say(...notice.usual);
+    else if (state in BY_STATE) notice.say(...BY_STATE[state]);
+    else if (!list.children.length && !timeline.held) {
+      notice.say("Nothing yet. You are early.", "The first post will appear here by itself.", "notice notice--quiet notice--short");
+    } else notice.element.hidden = true;
+  }
+}
+
+function detail() {
+  if (state !== "live") return state === main.dataset.state ? first : "";
+  const newest = list.querySelector("article time")?.dateTime;
+  const quiet = newest && Date.now() - Date.parse(newest) > QUIET_MS;
+  return quiet
+    ? `${viewers} reading, quiet since ${clock(Date.parse(newest))}`
+    : `${viewers.toLocaleString("en")} reading`;
+}
+
+// -- what arrives
+
+stream.addEventListener("link", ({ detail: now }) => {
+  link = now;
+  show();
+});
+
+stream.addEventListener("viewers", ({ detail: { count } }) => {
+  viewers = count;
+  show();
+});
+
+let away = null;
+let lastHeard = Date.now();
+
+stream.addEventListener("welcome", ({ detail: welcome }) => {
+  if (welcome.state) state = welcome.state;
+  if (welcome.viewers) viewers = welcome.viewers;
+  const absent = Date.now() - lastHeard > AWAY_MS;
+  away = absent ? { until: welcome.offset, since: lastHeard, count: 0, first: null } : null;
+  show();
+});
+
+stream.addEventListener("entry", ({ detail: entry }) => {
+  if (entry.action === "blog") {
+    state = entry.blog.state;
+    part("title").textContent = document.title = entry.blog.title;
+  } else {
+    const arrived = timeline.apply(entry);
+    if (arrived) announce(arrived);
+    if (away && arrived) {
+      away.count += 1;
+      away.first ??= arrived;
+    }
+  }
+  if (away && entry.offset >= away.until) caughtUp();
+  show();
+});
+
+setInterval(() => {
+  if (link.state === "open") lastHeard = stream.heardAt;
+}, 1000);
+
+function caughtUp() {
+  const { count, since, first: oldest } = away;
+  away = null;
+  document.querySelector(".caught-up")?.remove();
+  if (!count) return;
+  const bar = document.querySelector("#caught-up").content.firstElementChild.cloneNode(true);
+  bar.querySelector("span").textContent = `${plural(count, "post", "posts")} came while you were away`;
+  const from = bar.querySelector("a");
+  from.textContent = `From ${clock(since)}`;
+  from.href = `#${oldest.id}`;
+  from.addEventListener("click", () => timeline.release());
+  list.before(bar);
+}
+
+stream.addEventListener("afresh", async () => {
+  try {
+    const page = await fetched(`/${main.dataset.slug}`);
+    const { cursor, offset, state: now } = page.querySelector("#main").dataset;
+    state = now;
+    timeline.replaceAll(page.querySelectorAll("#posts > article"));
+    part("moments").replaceChildren(...page.querySelectorAll("[data-part=moments] > li"));
+    older(page);
+    stream.go(cursor, Number(offset));
+  } catch {
+    setTimeout(() => stream.retry(), 2000 + Math.random() * 3000);
+  }
+});
+
+async function fetched(address) {
+  const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// -- the pill, and what a screen reader is told
+
+timeline.addEventListener("held", showHeld);
+
+function showHeld() {
+  part("pill").hidden = !timeline.held || link.state !== "open";
+  part("pill-text").textContent = plural(timeline.held, "new post", "new posts");
+}
+
+part("pill").addEventListener("click", () => {
+  timeline.release();
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  scrollTo({ top: 0, behavior: isCalm ? "instant" : "smooth" });
+});
+part("retry").addEventListener("click", () => stream.retry());
+addEventListener("scroll", () => timeline.held && scrollY < 8 && timeline.release(), { passive: true });
+
+function announce() {
+  unsaid += 1;
+  const wait = Math.max(0, saidAt + SAID_EVERY_MS - Date.now());
+  setTimeout(() => {
+    if (!unsaid) return;
+    part("said").textContent = plural(unsaid, "new post", "new posts");
+    saidAt = Date.now();
+    unsaid = 0;
+  }, wait);
+}
+
+// -- key moments
+
+timeline.addEventListener("change", ({ detail: change }) => {
+  tick();
+  if (change?.removed) part("moments").querySelector(`[data-id="${CSS.escape(change.removed)}"]`)?.remove();
+  if (change?.edited) moment(change.edited);
+  for (const article of list.querySelectorAll(".post--key.is-new")) moment(article);
+  document.querySelector("#moments").hidden = !part("moments").children.length;
+  part("to-moments").hidden = !part("moments").children.length;
+});
+
+function moment(article) {
+  const { id } = article.dataset;
+  const listed = part("moments").querySelector(`[data-id="${CSS.escape(id)}"]`);
+  if (!article.matches(".post--key")) return listed?.remove();
+  const item = document.querySelector("#moment").content.firstElementChild.cloneNode(true);
+  item.dataset.id = id;
+  item.querySelector("a").href = article.querySelector(".post__time").href;
+  item.querySelector("time").dateTime = article.querySelector("time").dateTime;
+  item.querySelector("time").textContent = article.querySelector("time").textContent;
+  item.querySelector("span").textContent =
+    article.querySelector(".post__headline, .post__body").textContent.trim().slice(0, 90);
+  if (listed) listed.replaceWith(item);
+  else part("moments").prepend(item);
+}
+
+part("moments").addEventListener("click", (event) => {
+  const id = event.target.closest("li")?.dataset.id;
+  const article = id && timeline.find(id);
+  if (!article) return; // Not loaded: its own page.
+  event.preventDefault();
+  article.scrollIntoView({ block: "center" });
+  article.querySelector("a").focus({ preventScroll: true });
+});
+
+// -- older posts
+
+function older(page) {
+  const link = page.querySelector("[data-part=older]");
+  part("older").hidden = !link || link.hidden;
+  if (link) part("older").querySelector("a").href = link.querySelector("a").getAttribute("href");
+}
+
+part("older").addEventListener("click", async (event) => {
+  const anchor = event.target.closest("a");
+  if (!anchor || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  list.setAttribute("aria-busy", "true");
+  anchor.textContent = "Loading…";
+  try {
+    // Posts may have been dropped at the end meanwhile: go on from the last that is here.
+    const last = list.lastElementChild?.dataset.before;
+    const page = await fetched(last ? `/${main.dataset.slug}?before=${last}` : anchor.href);
+    timeline.append(page.querySelectorAll("#posts > article"));
+    older(page);
+    anchor.textContent = "Older posts";
+  } catch {
+    anchor.textContent = "Not loaded. Try again";
+  } finally {
+    list.setAttribute("aria-busy", "false");
+  }
+});
+
+// -- times
+
+const tick = keepTimes(main.dataset.zone, (now) => {
+  const countdown = part("countdown");
+  if (countdown) {
+    const left = Math.max(0, Math.ceil((Date.parse(main.dataset.starts) - now) / 60_000));
+    countdown.hidden = left === 0 || state !== "upcoming";
+    [Math.floor(left / 1440), Math.floor(left / 60) % 24, left % 60].forEach((value, place) => {
+      countdown.querySelectorAll("b")[place].textContent = place ? String(value).padStart(2, "0") : value;
+    });
+  }
+  show();
+});
+
+if (main.dataset.head === "yes") stream.start();

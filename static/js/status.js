@@ -1,0 +1,32 @@
+/** The one line that says how the page stands to the event: a word, an icon, and what goes with them. */
+
+const WORDS = {
+  live: "Live",
+  upcoming: "Not begun",
+  paused: "Paused",
+  ended: "Ended",
+  reconnecting: "Reconnecting",
+  offline: "Offline",
+  closed: "Closed",
+};
+
+export class Status {
+  #element;
+
+  constructor(element) {
+    this.#element = element;
+  }
+
+  show(state, detail = null) {
+    const element = this.#element;
+    if (element.dataset.state !== state) {
+      const use = element.querySelector("use");
+      const icon = state === "closed" ? "offline" : state;
+      use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${icon}`);
+      element.dataset.state = state;
+      element.querySelector("[data-part=word]").textContent = WORDS[state];
+    }
+    const said = element.querySelector("[data-part=detail]");
+    if (detail !== null && said.textContent !== detail) said.textContent = detail;
+  }
+}

@@ -1,0 +1,203 @@
+/** The live stream as one page sees it: connects, falls back, comes back with its cursor, loses nothing. */
+
+import { delaySeconds, isFinal } from "./backoff.js";
+import { judge } from "./cursor.js";
+
+const TRANSPORTS = ["socket", "events", "poll"];
+const MISSES_BEFORE_FALLBACK = 2;
+const SILENCE = 1.5;
+const STALE_MS = 20_000;
+
+/**
+ * Says `welcome`, `entry`, `viewers` (detail: the frame, entries each once and in order),
+ * `link` (detail: {state: "open" | "waiting" | "offline" | "closed", seconds, code})
+ * and `afresh` when the cursor can't be honoured: the page loads its posts anew and calls `go`.
+ */
+export class Stream extends EventTarget {
+  #slug;
+  #cursor;
+  #offset;
+  #isStubborn;
+  #transport = 0;
+  #misses = 0;
+  #tries = 0;
+  #end = null;
+  #timer = null;
+  #watchdog = null;
+  #heardAt = 0;
+  #patience = 25;
+  #isOpen = false;
+  #isClosed = false;
+
+  /** `stubborn`: a screen comes back even where it is told that it is of no use. */
+  constructor({ slug, cursor, offset = null, stubborn = false }) {
+    super();
+    this.#slug = slug;
+    this.#cursor = cursor;
+    this.#offset = offset;
+    this.#isStubborn = stubborn;
+    addEventListener("online", () => this.retry());
+    addEventListener("offline", () => this.#lost(null));
+    addEventListener("pageshow", (event) => event.persisted && this.retry());
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) return;
+      if (!this.#isOpen || Date.now() - this.#heardAt > STALE_MS * 2) this.retry();
+    });
+  }
+
+  /** When the page last heard anything, in milliseconds since the epoch. */
+  get heardAt() {
+    return this.#heardAt;
+  }
+
+  start() {
+    this.#heardAt = Date.now();
+    this.#connect();
+  }
+
+  /** Go on from another cursor: the page has loaded its posts anew. */
+  go(cursor, offset) {
+    this.#cursor = cursor;
+    this.#offset = offset;
+    this.retry();
+  }
+
+  /** Try at once, whatever was planned. */
+  retry() {
+    if (this.#isClosed) return;
+    this.#tries = 0;
+    this.#connect();
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    this.#drop();
+    const begun = { socket: () => this.#socket(), events: () => this.#events(), poll: () => this.#poll() };
+    this.#watch(15);
+    this.#end = begun[TRANSPORTS[this.#transport]]();
+  }
+
+  #socket() {
+    const address = new URL(this.#address(`/${this.#slug}/live`), location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    const socket = new WebSocket(address);
+    socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
+    socket.onclose = ({ code }) => this.#lost(code);
+    return () => {
+      socket.onmessage = socket.onclose = null;
+      socket.close();
+    };
+  }
+
+  #events() {
+    const source = new EventSource(this.#address(`/${this.#slug}/live`));
+    source.onmessage = ({ data }) => this.#heard(JSON.parse(data));
+    source.onerror = () => this.#lost(null);
+    return () => source.close();
+  }
+
+  #poll() {
+    const controller = new AbortController();
+    this.#polling(controller.signal).catch(() => !controller.signal.aborted && this.#lost(null));
+    return () => controller.abort();
+  }
+
+  async #polling(signal) {
+    for (let wait = 0; !signal.aborted; wait = 25) {
+      const address = this.#address(`/api/blogs/${this.#slug}/entries`, { wait });
+      const answer = await fetch(address, { signal, cache: "no-store" });
+      if (answer.status === 404) return this.#lost(4404);
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const { entries, cursor, offset, resumed } = await answer.json();
+      if (!this.#isOpen || !resumed) {
+        this.#heard({ type: "welcome", cursor, offset, resumed, heartbeat_seconds: 25 });
+      }
+      if (!resumed) return;
+      for (const entry of entries) this.#heard(entry);
+      this.#beat();
+    }
+  }
+
+  #address(path, more = {}) {
+    const query = new URLSearchParams({ format: "html", ...more });
+    if (this.#cursor) query.set("after", this.#cursor);
+    return `${path}?${query}`;
+  }
+
+  #heard(frame) {
+    this.#beat();
+    if (frame.type === "welcome") this.#welcomed(frame);
+    else if (frame.type === "entry") this.#entered(frame);
+    else if (frame.type === "viewers") this.#say("viewers", frame);
+    else if (frame.type === "heartbeat" && judge(this.#offset, frame.offset) !== "seen") this.#gap();
+  }
+
+  #welcomed(frame) {
+    this.#patience = frame.heartbeat_seconds ?? 25;
+    this.#beat();
+    this.#tries = this.#misses = 0;
+    if (!frame.resumed) {
+      this.#drop();
+      this.#say("afresh", frame);
+      return;
+    }
+    this.#isOpen = true;
+    this.#cursor ??= frame.cursor;
+    this.#offset ??= frame.offset;
+    this.#say("link", { state: "open" });
+    this.#say("welcome", frame);
+  }
+
+  #entered(frame) {
+    const verdict = judge(this.#offset, frame.offset);
+    if (verdict === "seen") return;
+    if (verdict === "gap") return this.#gap();
+    this.#cursor = frame.cursor;
+    this.#offset = frame.offset;
+    this.#say("entry", frame);
+  }
+
+  #gap() {
+    // Something before it is missing: the cursor we hold brings all of it.
+    this.#connect();
+  }
+
+  #lost(code) {
+    const wasOpen = this.#isOpen;
+    this.#drop();
+    clearTimeout(this.#timer);
+    if (code !== null && isFinal(code) && !this.#isStubborn) {
+      this.#isClosed = true;
+      this.#say("link", { state: "closed", code });
+      return;
+    }
+    if (!wasOpen && navigator.onLine && ++this.#misses >= MISSES_BEFORE_FALLBACK) {
+      this.#transport = (this.#transport + 1) % TRANSPORTS.length;
+      this.#misses = 0;
+    }
+    const seconds = delaySeconds(this.#tries++);
+    this.#timer = setTimeout(() => this.#connect(), seconds * 1000);
+    this.#say("link", { state: navigator.onLine ? "waiting" : "offline", seconds });
+  }
+
+  #beat() {
+    this.#heardAt = Date.now();
+    this.#watch(this.#patience * SILENCE);
+  }
+
+  #watch(seconds) {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.#lost(null), seconds * 1000);
+  }
+
+  #drop() {
+    clearTimeout(this.#watchdog);
+    this.#end?.();
+    this.#end = null;
+    this.#isOpen = false;
+  }
+
+  #say(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
