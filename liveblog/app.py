@@ -14,6 +14,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from liveblog import __version__
 from liveblog.delivery.broker import Broker
@@ -32,6 +33,7 @@ from liveblog.web.routes import routes
 from liveblog.web.site import Site, now
 
 FIRST_SLUG = "live"
+GZIP_LEAST_BYTES = 1024
 
 _log = structlog.get_logger()
 
@@ -67,7 +69,10 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         token = owner_token(settings)
         app = Starlette(
             routes=routes,
-            middleware=[Middleware(Guard, trusted_proxies=settings.trusted_proxies)],
+            middleware=[
+                Middleware(Guard, trusted_proxies=settings.trusted_proxies),
+                Middleware(GZipMiddleware, minimum_size=GZIP_LEAST_BYTES, compresslevel=6),
+            ],
             exception_handlers={
                 Refusal: problems.on_refusal,
                 HTTPException: problems.on_http_exception,

@@ -253,6 +253,26 @@ class Channel:
             self._hub.frames += viewer.sent - before
             viewer.write(data)
 
+    def _deliver_to(self, viewers: Sequence[Viewer]) -> None:
+        """`deliver` to many, most of whom lack the same: it is looked up once, not for each."""
+        place, wire, data = -1, None, b""
+        head, written = self.head.offset, 0
+        for viewer in viewers:
+            # Who left since the fan-out began isn't in the channel any more.
+            if viewer.channel is not self:
+                continue
+            if viewer.wire is wire and viewer.sent == place and viewer.paused_at is None:
+                viewer.sent = head
+                written += head - place
+                viewer.write(data)
+                continue
+            place, wire = viewer.sent, viewer.wire
+            self.deliver(viewer)
+            data, reached = self._joined.get((place, wire), (b"", -1))
+            if reached != head:
+                wire = None  # More than one write, or none at all: each in its own way.
+        self._hub.frames += written
+
     def _bytes_after(self, offset: int, wire: Wire) -> tuple[bytes, int]:
         found = self._joined.get((offset, wire))
         if found is None:
@@ -290,10 +310,7 @@ class Channel:
             rest, reached = list(self.viewers), self.head.offset
             self.sent_at = started
         while rest:
-            for viewer in rest[-64:]:
-                # Who left since the fan-out began isn't in the channel any more.
-                if viewer.channel is self:
-                    self.deliver(viewer)
+            self._deliver_to(rest[-64:])
             del rest[-64:]
             if rest and self._loop.time() - started > SLICE_SECONDS:
                 # Others want the loop as well: readers that join, posts that are taken.

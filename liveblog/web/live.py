@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -31,6 +32,9 @@ _STREAM_HEADERS = (
     (b"access-control-allow-origin", b"*"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back until its buffer is full.
 )
+
+# Viewers whose frames are alike share one wire, so that a fan-out can tell by identity.
+_wire = lru_cache(256)(Wire)
 
 _log = structlog.get_logger()
 
@@ -87,7 +91,7 @@ async def _join(
         return
 
     format: Format = "html" if request.query_params.get("format") == "html" else "json"
-    wire = Wire(transport, format, site.shared_origin(request))
+    wire = _wire(transport, format, site.shared_origin(request))
     if transport == "ws":
         viewer = hand_over(lambda connection: SocketViewer(wire, connection))
     else:

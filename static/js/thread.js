@@ -1,5 +1,6 @@
 /** The thread of own items above the editor: what each is, where it stands, and what can be done. */
 
+import { clockIn } from "./times.js";
 import { lineOf } from "./words.js";
 
 const KEPT = "Your text is kept here.";
@@ -70,11 +71,7 @@ export class Thread extends EventTarget {
     super();
     this.#list = list;
     this.#template = template;
-    this.#clock = new Intl.DateTimeFormat("en-GB", {
-      hour: "2-digit",
-      minute: "2-digit",
-      timeZone: zone,
-    });
+    this.#clock = clockIn(zone);
     list.addEventListener("click", (event) => this.#pressed(event));
     list.replaceChildren();
   }
@@ -117,7 +114,7 @@ export class Thread extends EventTarget {
     element.dataset.id = row.id;
     element.dataset.state = row.state;
     part("time").dateTime = row.at;
-    part("time").textContent = this.#clock.format(new Date(row.at));
+    part("time").textContent = this.#clock(new Date(row.at));
     part("kind").hidden = row.kind === "update" || row.isChange;
     this.#draw(part("kind"), row.kind);
     part("change").hidden = !row.isChange;

@@ -1,0 +1,59 @@
+/** The bar that offers, for five seconds after a post, to take it back. */
+
+const OFFERED_MS = 5_000;
+const AGAIN_MS = 15_000;
+
+export class Undo {
+  #bar;
+  #text;
+  #button;
+  #timer = null;
+  #act = null;
+
+  constructor(bar) {
+    this.#bar = bar;
+    this.#text = bar.querySelector("[data-text]");
+    this.#button = bar.querySelector("button");
+    this.#button.addEventListener("click", () => this.#undo());
+  }
+
+  /** Offer `act`; it answers null when it is done, else why not. */
+  offer(text, act) {
+    this.#act = act;
+    this.#show(text, "Undo", OFFERED_MS);
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.#act = null;
+    this.#bar.hidden = true;
+  }
+
+  async #undo() {
+    const act = this.#act;
+    if (!act) return;
+    clearTimeout(this.#timer);
+    this.#button.disabled = true;
+    this.#text.textContent = "Taking it back";
+    const why = await act();
+    this.#button.disabled = false;
+    if (this.#act !== act) return;
+    if (why) this.#show(why, "Try again", AGAIN_MS);
+    else this.close();
+  }
+
+  #show(text, label, during) {
+    this.#text.textContent = text;
+    this.#button.textContent = label;
+    this.#button.disabled = false;
+    this.#bar.hidden = false;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#expire(during), during);
+  }
+
+  #expire(during) {
+    // Who has reached the button with the keyboard must not see it vanish.
+    if (this.#bar.matches(":focus-within")) this.#timer = setTimeout(() => this.#expire(during), during);
+    else this.close();
+  }
+}

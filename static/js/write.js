@@ -1,0 +1,292 @@
+/** The composer's page: the editor into the outbox, the outbox into the thread, the stream into the feed. */
+
+import { Courier } from "./courier.js";
+import { Editor } from "./editor.js";
+import { newKey } from "./exchange.js";
+import { Outbox } from "./outbox.js";
+import { OwnPosts } from "./own.js";
+import { Shelf } from "./shelf.js";
+import { Standing } from "./standing.js";
+import { Stream } from "./stream.js";
+import { rowOf, Thread } from "./thread.js";
+import { Timeline } from "./timeline.js";
+import { keepTimes } from "./times.js";
+import { Undo } from "./undo.js";
+import { isSame, NOTHING, wordsOf } from "./words.js";
+
+const ROWS_LIVE = 3;
+
+const page = document.querySelector("#write");
+const posts = document.querySelector("#posts");
+const part = (name) => document.querySelector(`[data-part="${name}"]`);
+const { slug, zone, cursor, offset } = page.dataset;
+const person = { id: page.dataset.me, name: page.dataset.name };
+
+const shelf = Shelf.of(slug);
+const courier = new Courier(slug);
+const editor = new Editor(document.querySelector("#composer"), shelf, person);
+const outbox = new Outbox({ shelf, person, deliver: (item, note) => courier.deliver(item, note) });
+const thread = new Thread(part("thread"), document.querySelector("#item"), zone);
+const own = new OwnPosts(posts, person.id, document.querySelector("#own"));
+const timeline = new Timeline(posts);
+const stream = new Stream({ slug, cursor, offset: Number(offset) });
+const standing = new Standing(part("status"), page.dataset.state);
+const undo = new Undo(part("undo"));
+const sent = new Map();
+
+// -- from the editor into the outbox
+
+editor.addEventListener("post", async () => {
+  undo.close();
+  const item = { ...editor.item, at: editor.item.at ?? new Date().toISOString() };
+  if (outbox.add(item)) {
+    // Only now: the words stand in the outbox.
+    editor.clear();
+    editor.focus();
+    return;
+  }
+  editor.hold(true);
+  say("Sending");
+  const outcome = await outbox.carry(item);
+  editor.hold(false);
+  if (outcome.kind === "done") {
+    editor.clear();
+  } else {
+    // These words may have arrived; should they be changed now, the courier must know of them.
+    editor.open({ ...item, earlier: [...(item.earlier ?? []), item.words] });
+    editor.complain(`Not sent. ${outcome.why} Your text stays in the editor.`);
+  }
+});
+
+editor.addEventListener("cancel", () => {
+  if (makeRoom()) editor.clear();
+  editor.focus();
+});
+
+/** Set aside what stands in the editor, so that something else can go in. False: it must stay. */
+function makeRoom() {
+  const item = editor.item;
+  const isTouched = item.post ? !isSame(item.words, item.base ?? NOTHING) : !editor.isEmpty;
+  if (!isTouched || outbox.add({ ...item, held: true })) return true;
+  editor.complain("This phone can't set your text aside. Post it or clear it first.");
+  return false;
+}
+
+function open(item) {
+  if (!makeRoom()) return false;
+  editor.open(item);
+  part("back").hidden = true;
+  scrollTo({ top: 0, behavior: "instant" });
+  return true;
+}
+
+// -- from the outbox into the thread
+
+outbox.addEventListener("change", show);
+own.addEventListener("change", show);
+
+outbox.addEventListener("sent", ({ detail: { item, post } }) => {
+  sent.set(post.id, { id: post.id, at: post.published_at, kind: post.kind, line: item.words.headline || item.words.body });
+  if (item.post) {
+    say("Saved.");
+  } else {
+    say("Your post is live.");
+    undo.offer("Live.", () => takeBack(item, post.id));
+  }
+});
+
+const said = new Map();
+
+function show() {
+  const items = outbox.items;
+  const isStuck = outbox.isFailing || outbox.isSignedOut || !navigator.onLine;
+  const waiting = items.map((item) =>
+    rowOf(item, outbox.stateOf(item), { isStuck, person: person.id }),
+  );
+  const shown = own.recent(ROWS_LIVE);
+  const known = new Set(shown.map(({ id }) => id));
+  const fresh = [...sent.values()].filter(({ id }) => !known.has(id) && !timeline.find(id));
+  const live = [...shown, ...fresh]
+    .slice(-ROWS_LIVE)
+    .map((row) => ({ ...row, state: "live", why: "", ways: [] }));
+  thread.show([...live, ...waiting]);
+  for (const { id, state, why } of waiting) {
+    if (said.get(id) !== state && ["failing", "stopped"].includes(state)) say(`Not sent. ${why}`);
+    said.set(id, state);
+  }
+  standing.show({
+    waiting: outbox.waiting,
+    isFailing: outbox.isFailing,
+    isSignedOut: outbox.isSignedOut,
+  });
+}
+
+thread.addEventListener("lost", () => editor.focus());
+
+thread.addEventListener("way", async ({ detail: { id, way } }) => {
+  const item = outbox.items.find(({ key }) => key === id);
+  if (!item) return;
+  if (way === "retry") {
+    outbox.retry(id);
+  } else if (way === "copy") {
+    say((await copied(item.words)) ? "Copied." : "Not copied: the browser doesn't allow it.");
+  } else if (way === "discard") {
+    outbox.take(id);
+    say("Discarded.");
+  } else if (way === "edit") {
+    if (makeRoom()) edit(outbox.take(id));
+  } else if (way === "overwrite") {
+    outbox.update(id, { revision: item.trouble.theirs.revision });
+    outbox.retry(id);
+  } else if (way === "theirs") {
+    const { theirs } = item.trouble;
+    outbox.update(id, { held: true, trouble: null, revision: theirs.revision });
+    open({ key: newKey(), post: item.post, ...theirs, base: theirs.words });
+  }
+});
+
+/** Put an unsent item back into the editor. */
+function edit(item) {
+  if (!item) return;
+  const { key, at, words, earlier, post, revision, base, trouble, tried } = item;
+  const isNew = item.person !== person.id || ["gone", "reused"].includes(trouble?.kind);
+  // It may have arrived: what is sent now goes under the same key, and the courier compares.
+  const tries = tried && !post ? [...earlier, words] : earlier;
+  const known = { key, words, earlier: tries, at: tries.length ? at : undefined, post, revision, base };
+  editor.open(isNew ? { key: newKey(), words } : known);
+  scrollTo({ top: 0, behavior: "instant" });
+}
+
+async function copied({ headline, body }) {
+  const text = headline ? `${headline}\n\n${body}` : body;
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Plain http has no clipboard; the old command still works there.
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const isDone = document.execCommand("copy");
+    area.remove();
+    return isDone;
+  }
+}
+
+// -- own posts: undo, edit, remove
+
+async function takeBack(item, id) {
+  // The words are safe on the phone before the post goes.
+  const { words } = item;
+  const kept = outbox.add({ words, held: true });
+  const outcome = await courier.remove(id);
+  if (outcome.kind !== "done") {
+    if (kept && outcome.kind !== "later") outbox.take(kept.key);
+    return `Not taken back. ${outcome.why}`;
+  }
+  gone(id);
+  say("Taken back. The text is in the editor again.");
+  if (!kept) open({ key: newKey(), words });
+  else if (makeRoom()) edit(outbox.take(kept.key));
+  return null;
+}
+
+function gone(id) {
+  sent.delete(id);
+  timeline.apply({ action: "retract", id });
+  show();
+}
+
+own.addEventListener("remove", async ({ detail: { id, say: tell } }) => {
+  tell("Removing");
+  const outcome = await courier.remove(id);
+  if (outcome.kind !== "done") return tell(`Not removed. ${outcome.why}`);
+  gone(id);
+  say("Removed.");
+});
+
+own.addEventListener("edit", async ({ detail: { id, say: tell } }) => {
+  tell("Loading");
+  const { kind, why, post } = await courier.load(id);
+  tell(kind === "done" ? "" : `Not loaded. ${why}`);
+  if (kind !== "done") return;
+  const words = wordsOf(post);
+  open({ key: newKey(), post: id, revision: post.revision, words, base: words });
+});
+
+// -- the feed under it
+
+stream.addEventListener("link", ({ detail: { state } }) => {
+  standing.show({ link: state });
+  // The stream came through, so a post may as well.
+  if (state === "open" && outbox.isFailing) outbox.kick();
+});
+stream.addEventListener("welcome", ({ detail: { state, viewers } }) => standing.show({ state, viewers }));
+stream.addEventListener("viewers", ({ detail: { count } }) => standing.show({ viewers: count }));
+stream.addEventListener("entry", ({ detail: entry }) => {
+  if (entry.action === "blog") standing.show({ state: entry.blog.state });
+  if (entry.action === "retract") sent.delete(entry.id);
+  timeline.apply(entry);
+});
+stream.addEventListener("afresh", async () => {
+  try {
+    const answer = await fetch(location.pathname, { cache: "no-store" });
+    if (!answer.ok || answer.redirected) throw new Error(`status ${answer.status}`);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const { cursor, offset } = fresh.querySelector("#write").dataset;
+    timeline.replaceAll(fresh.querySelectorAll("#posts > article"));
+    stream.go(cursor, Number(offset));
+  } catch {
+    setTimeout(() => stream.retry(), 2000 + Math.random() * 3000);
+  }
+});
+timeline.addEventListener("change", () => {
+  tick();
+  show();
+});
+const tick = keepTimes(zone);
+
+// -- the phone around it
+
+const back = part("back");
+back.addEventListener("click", () => {
+  scrollTo({ top: 0, behavior: "instant" });
+  editor.focus();
+});
+new IntersectionObserver(([{ isIntersecting }]) => {
+  back.hidden = isIntersecting;
+}).observe(document.querySelector("#composer"));
+
+// Safari lays the keyboard over the page instead of shrinking it; the composer then fits what is left.
+visualViewport?.addEventListener("resize", () => {
+  if (visualViewport.scale > 1.01) return;
+  const isCovered = innerHeight - visualViewport.height > 80;
+  const root = document.documentElement.style;
+  if (isCovered) root.setProperty("--screen", `${visualViewport.height}px`);
+  else root.removeProperty("--screen");
+  if (isCovered && document.querySelector("#composer").contains(document.activeElement)) {
+    scrollTo({ top: 0, behavior: "instant" });
+  }
+});
+
+addEventListener("online", () => outbox.wake());
+addEventListener("offline", show);
+document.addEventListener("visibilitychange", () => document.hidden || outbox.wake());
+
+function say(text) {
+  part("said").textContent = text;
+}
+
+// What somebody else left in the editor of this phone is shown, never posted by itself.
+for (const name of shelf.names("draft:")) {
+  const left = shelf.get(name);
+  const id = name.slice("draft:".length);
+  if (id !== person.id && left?.words && outbox.hold(left, { id, name: left.name })) shelf.drop(name);
+}
+// A page that died between the two steps of posting leaves the words in both places.
+if (outbox.items.some(({ key }) => key === editor.item.key)) editor.clear();
+
+show();
+outbox.wake();
+stream.start();
