@@ -3,6 +3,7 @@
 import { newKey } from "./exchange.js";
 import { BODY_LONGEST, isBlank, isEmpty, lengthOf, NOTHING, tagsOf } from "./words.js";
 
+const TYPED = "textarea, input[type=text]";
 const COUNTED_FROM = 19_000;
 
 /** Says `post` when its words are to go out, and `cancel` when the change of a post is given up. */
@@ -31,8 +32,8 @@ export class Editor extends EventTarget {
     }
     // A button that takes the focus would close the phone's keyboard.
     form.addEventListener("mousedown", (event) => {
-      const isTool = event.target.closest("button, label") && !event.target.closest("input");
-      if (isTool && document.activeElement === this.#fields.body) event.preventDefault();
+      const isTyping = form.contains(document.activeElement) && document.activeElement.matches(TYPED);
+      if (isTyping && !event.target.matches(TYPED)) event.preventDefault();
     });
     this.#part("cancel").addEventListener("click", () => this.dispatchEvent(new Event("cancel")));
     shelf.watch((name) => name === this.#name && this.#mirror());

@@ -258,6 +258,19 @@ new IntersectionObserver(([{ isIntersecting }]) => {
   back.hidden = isIntersecting;
 }).observe(document.querySelector("#composer"));
 
+// While somebody types, the keyboard takes the room that the feed would peep through. It is given
+// back late: a button that moves between press and release would miss its click.
+let typing = null;
+document.querySelector("#composer").addEventListener("focusin", ({ target }) => {
+  if (!target.matches("textarea, input[type=text]")) return;
+  clearTimeout(typing);
+  page.classList.add("is-typing");
+});
+document.querySelector("#composer").addEventListener("focusout", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => page.classList.remove("is-typing"), 400);
+});
+
 // Safari lays the keyboard over the page instead of shrinking it; the composer then fits what is left.
 visualViewport?.addEventListener("resize", () => {
   if (visualViewport.scale > 1.01) return;
