@@ -57,6 +57,10 @@ class Viewer(asyncio.Protocol):
     def is_open(self) -> bool:
         return not self._closed and not self.transport.is_closing()
 
+    def has_room(self) -> bool:
+        """Whether more may be written now, and there is somebody to read it."""
+        return self.paused_at is None and self.is_open
+
     def write(self, data: bytes) -> None:
         if not self._closed:
             self.transport.write(data)

@@ -22,6 +22,7 @@ JOINING_REMEMBERED_SECONDS = 900
 _REDEEM = Script.load("redeem", "write")
 _ADMIT = Script.load("admit", "write")
 _REVOKE = Script.load("revoke", "write")
+_REGRADE = Script.load("regrade", "write")
 _END = Script.load("end", "write")
 
 
@@ -136,7 +137,7 @@ class People:
             lambda: self._redis.hget(BlogKeys(slug).people, person_id)
         )
         if body is None:
-            raise NotFound("There is no such person in this blog's team.")
+            raise _nobody()
         return _read_member(person_id, body)
 
     async def role(self, slug: str, person_id: str) -> Role:
@@ -153,16 +154,19 @@ class People:
         return {slug: role for slug, role in found.items() if role > Role.VIEWER}
 
     async def set_role(self, slug: str, member: Member, role: Role) -> None:
+        """Give a member another role. Raises: NotFound where they were removed meanwhile."""
         stored = _StoredMember(member.person.name, role, member.joined_at, member.invitation)
-        await self._connection.run(
-            _ADMIT, [BlogKeys(slug).people], [member.person.id, _encode(stored)]
+        kept = await self._connection.run(
+            _REGRADE, [BlogKeys(slug).people], [member.person.id, _encode(stored)]
         )
+        if not kept:
+            raise _nobody()
 
     async def remove(self, slug: str, person_id: str) -> None:
         """Take somebody out of the team and end their sessions. Raises: NotFound."""
         removed = await self._connection.run(_END, [BlogKeys(slug).people], [person_id])
         if not removed:
-            raise NotFound("There is no such person in this blog's team.")
+            raise _nobody()
         await self._leave(slug, person_id)
 
     async def _leave(self, slug: str, person_id: str) -> None:
@@ -214,3 +218,7 @@ def _read_member(person_id: str, body: Any) -> Member:
         joined_at=stored.joined_at.astimezone(UTC),
         invitation=stored.invitation,
     )
+
+
+def _nobody() -> NotFound:
+    return NotFound("There is no such person in this blog's team.")

@@ -140,8 +140,12 @@ async def _catch_up(hub: Hub, channel: Channel, viewer: Viewer, at: Cursor) -> N
             # The log was replaced under us, or the store is away: the cursor tells, next time.
             viewer.close(RESTART, "Come back with your cursor.")
             return
-        viewer.write(b"".join(frame.encoded(viewer.wire) for frame in found))
-        at = found[-1].entry.cursor
+        for frame in found:
+            # Frame by frame, so that no more than one goes beyond what the viewer has room for.
+            if not viewer.has_room():
+                break
+            viewer.write(frame.encoded(viewer.wire))
+            at = frame.entry.cursor
     if viewer.is_open:
         channel.join(viewer, at.offset)
 

@@ -1,6 +1,4 @@
--- Keep an invitation or a member; an invitation also gets its uses.
+-- Keep an invitation and how often it may be used.
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if KEYS[2] then
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 return 1
