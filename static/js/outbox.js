@@ -24,6 +24,7 @@ export class Outbox extends EventTarget {
   #asked = false;
   #isOut = false;
   #failures = 0;
+  #notBefore = 0;
 
   constructor({ shelf, person, deliver, locks = navigator.locks, delays = DELAYS_SECONDS }) {
     super();
@@ -109,14 +110,17 @@ export class Outbox extends EventTarget {
   /** Try an item again because somebody asked for it. */
   retry(key) {
     this.#isOut = false;
+    this.#notBefore = 0;
     this.update(key, { trouble: null });
     this.kick();
   }
 
-  /** Try now: something was added, or the network may be back. */
+  /** Try now, or as soon as the server said: something was added, or the network may be back. */
   kick() {
     clearTimeout(this.#timer);
-    if (this.#running) this.#asked = true;
+    const early = this.#notBefore - Date.now();
+    if (early > 0) this.#timer = setTimeout(() => this.kick(), early);
+    else if (this.#running) this.#asked = true;
     else this.#run();
   }
 
@@ -174,9 +178,10 @@ export class Outbox extends EventTarget {
   #wait(seconds) {
     const delay = this.#delays[Math.min(this.#failures, this.#delays.length - 1)];
     this.#failures += 1;
+    this.#notBefore = seconds ? Date.now() + seconds * 1000 : 0;
     const spread = delay * (0.5 + Math.random() / 2);
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.kick(), Math.max(seconds ?? 0, spread) * 1000);
+    this.#timer = setTimeout(() => this.kick(), Math.max(seconds, spread) * 1000);
   }
 
   /** Only one tab sends; where the browser has no locks, or one hangs, the keys make it harmless. */

@@ -48,7 +48,7 @@ export function rowOf(item, state, { isStuck = false, person = item.person } = {
     return { ...row, why: `${trouble.why} ${KEPT}`, ways: WAYS[trouble.kind] };
   }
   // While all goes well, a row that lives for a second needs no buttons.
-  return { ...row, why: "", ways: state === "queued" && isStuck ? ["edit", "copy"] : [] };
+  return { ...row, why: "", ways: state === "queued" && isStuck ? ["edit"] : [] };
 }
 
 function whyHeld({ person, name, tried }, me) {
@@ -65,6 +65,7 @@ export class Thread extends EventTarget {
   #clock;
   #shown = new Map();
   #sure = null;
+  #isAtEnd = true;
   #rows = [];
 
   constructor(list, template, zone) {
@@ -73,6 +74,11 @@ export class Thread extends EventTarget {
     this.#template = template;
     this.#clock = clockIn(zone);
     list.addEventListener("click", (event) => this.#pressed(event));
+    list.addEventListener("scroll", () => {
+      this.#isAtEnd = list.scrollTop + list.clientHeight > list.scrollHeight - 24;
+    });
+    // The keyboard, a bar, a longer text take room from above: the newest row stays in sight.
+    new ResizeObserver(() => this.#isAtEnd && this.#toEnd()).observe(list);
     list.replaceChildren();
   }
 
@@ -85,16 +91,18 @@ export class Thread extends EventTarget {
       element.remove();
       this.#shown.delete(id);
     }
-    let grew = false;
     rows.forEach((row, place) => {
       const element = this.#element(row);
       if (this.#list.children[place] !== element) {
         this.#list.insertBefore(element, this.#list.children[place] ?? null);
-        grew = true;
       }
     });
     if (held && !held.isConnected) this.dispatchEvent(new Event("lost"));
-    if (grew) this.#list.scrollTop = this.#list.scrollHeight;
+    if (this.#isAtEnd) this.#toEnd();
+  }
+
+  #toEnd() {
+    this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   #element(row) {
@@ -115,7 +123,7 @@ export class Thread extends EventTarget {
     element.dataset.state = row.state;
     part("time").dateTime = row.at;
     part("time").textContent = this.#clock(new Date(row.at));
-    part("kind").hidden = row.kind === "update" || row.isChange;
+    part("kind").toggleAttribute("hidden", row.kind === "update" || Boolean(row.isChange));
     this.#draw(part("kind"), row.kind);
     part("change").hidden = !row.isChange;
     part("line").textContent = row.line;

@@ -14,7 +14,7 @@ import { keepTimes } from "./times.js";
 import { Undo } from "./undo.js";
 import { isSame, NOTHING, wordsOf } from "./words.js";
 
-const ROWS_LIVE = 3;
+const ROWS_LIVE = 6;
 
 const page = document.querySelector("#write");
 const posts = document.querySelector("#posts");
@@ -91,7 +91,7 @@ outbox.addEventListener("sent", ({ detail: { item, post } }) => {
     say("Saved.");
   } else {
     say("Your post is live.");
-    undo.offer("Live.", () => takeBack(item, post.id));
+    undo.offer("Your post is live.", () => takeBack(item, post.id));
   }
 });
 
@@ -107,6 +107,7 @@ function show() {
   const known = new Set(shown.map(({ id }) => id));
   const fresh = [...sent.values()].filter(({ id }) => !known.has(id) && !timeline.find(id));
   const live = [...shown, ...fresh]
+    .sort((one, other) => one.at.localeCompare(other.at))
     .slice(-ROWS_LIVE)
     .map((row) => ({ ...row, state: "live", why: "", ways: [] }));
   thread.show([...live, ...waiting]);
@@ -226,6 +227,8 @@ stream.addEventListener("welcome", ({ detail: { state, viewers } }) => standing.
 stream.addEventListener("viewers", ({ detail: { count } }) => standing.show({ viewers: count }));
 stream.addEventListener("entry", ({ detail: entry }) => {
   if (entry.action === "blog") standing.show({ state: entry.blog.state });
+  // What comes through may be the very post whose answer was lost.
+  if (outbox.isFailing) outbox.kick();
   if (entry.action === "retract") sent.delete(entry.id);
   timeline.apply(entry);
 });
