@@ -1,5 +1,7 @@
 /** The header's line: how the connection and what waits on the phone stand, in a word, an icon and a detail. */
 
+import { draw } from "./icon.js";
+
 const WORDS = {
   live: "Live",
   upcoming: "Not begun",
@@ -43,8 +45,7 @@ export class Standing {
     const element = this.#element;
     const part = (which) => element.querySelector(`[data-part=${which}]`);
     if (element.dataset.state !== name) {
-      const use = element.querySelector("use");
-      use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${ICONS[name] ?? name}`);
+      draw(element, ICONS[name] ?? name);
       part("word").textContent = WORDS[name];
       element.dataset.state = name;
     }

@@ -1,5 +1,6 @@
 /** The thread of own items above the editor: what each is, where it stands, and what can be done. */
 
+import { draw } from "./icon.js";
 import { clockIn } from "./times.js";
 import { lineOf } from "./words.js";
 
@@ -124,10 +125,10 @@ export class Thread extends EventTarget {
     part("time").dateTime = row.at;
     part("time").textContent = this.#clock(new Date(row.at));
     part("kind").toggleAttribute("hidden", row.kind === "update" || Boolean(row.isChange));
-    this.#draw(part("kind"), row.kind);
+    draw(part("kind"), row.kind);
     part("change").hidden = !row.isChange;
     part("line").textContent = row.line;
-    this.#draw(part("icon"), icon);
+    draw(part("icon"), icon);
     part("state").textContent = word;
     part("why").hidden = !row.why;
     part("why").textContent = row.why;
@@ -147,12 +148,6 @@ export class Thread extends EventTarget {
     element.dataset.way = way;
     element.setAttribute("aria-label", `${LABELS[way]}: ${row.line.slice(0, 40)}`);
     return element;
-  }
-
-  #draw(svg, name) {
-    const use = svg.querySelector("use");
-    const [file] = use.getAttribute("href").split("#");
-    use.setAttribute("href", `${file}#${name}`);
   }
 
   #pressed(event) {

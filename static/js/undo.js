@@ -1,5 +1,7 @@
 /** The bar that offers, for five seconds after a post, to take it back. */
 
+import { draw } from "./icon.js";
+
 const OFFERED_MS = 5_000;
 const AGAIN_MS = 15_000;
 
@@ -20,7 +22,7 @@ export class Undo {
   /** Offer `act`; it answers null when it is done, else why not. */
   offer(text, act) {
     this.#act = act;
-    this.#show(text, "Undo", OFFERED_MS);
+    this.#show("check", text, "Undo", OFFERED_MS);
   }
 
   close() {
@@ -38,11 +40,12 @@ export class Undo {
     const why = await act();
     this.#button.disabled = false;
     if (this.#act !== act) return;
-    if (why) this.#show(why, "Try again", AGAIN_MS);
+    if (why) this.#show("notsent", why, "Try again", AGAIN_MS);
     else this.close();
   }
 
-  #show(text, label, during) {
+  #show(icon, text, label, during) {
+    draw(this.#bar, icon);
     this.#text.textContent = text;
     this.#button.textContent = label;
     this.#button.disabled = false;

@@ -91,7 +91,7 @@ outbox.addEventListener("sent", ({ detail: { item, post } }) => {
     say("Saved.");
   } else {
     say("Your post is live.");
-    undo.offer("Your post is live.", () => takeBack(item, post.id));
+    undo.offer("Your post is live.", takingBack(item, post.id));
   }
 });
 
@@ -177,20 +177,24 @@ async function copied({ headline, body }) {
 
 // -- own posts: undo, edit, remove
 
-async function takeBack(item, id) {
-  // The words are safe on the phone before the post goes.
-  const { words } = item;
-  const kept = outbox.add({ words, held: true });
-  const outcome = await courier.remove(id);
-  if (outcome.kind !== "done") {
-    if (kept && outcome.kind !== "later") outbox.take(kept.key);
-    return `Not taken back. ${outcome.why}`;
-  }
-  gone(id);
-  say("Taken back. The text is in the editor again.");
-  if (!kept) open({ key: newKey(), words });
-  else if (makeRoom()) edit(outbox.take(kept.key));
-  return null;
+function takingBack({ words }, id) {
+  let kept = null;
+  return async () => {
+    // The words are safe on the phone before the post goes; they stay there while that isn't known.
+    kept ??= outbox.add({ words, held: true });
+    const outcome = await courier.remove(id);
+    if (outcome.kind !== "done") {
+      if (kept && outcome.kind !== "later") kept = outbox.take(kept.key) && null;
+      return `Not taken back. ${outcome.why}`;
+    }
+    gone(id);
+    say("Taken back. The text is in the editor again.");
+    const item = kept ? outbox.take(kept.key) : { key: newKey(), words };
+    if (!item || !makeRoom()) return null;
+    editor.open({ key: item.key, words: item.words });
+    scrollTo({ top: 0, behavior: "instant" });
+    return null;
+  };
 }
 
 function gone(id) {
