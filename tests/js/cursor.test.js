@@ -1,21 +1,16 @@
-/** An entry is judged as the vectors that every implementation shares say. */
-
 import { judge } from "/static/js/cursor.js";
-import { equal, ok, test } from "./harness.js";
+import { assert, equal, test } from "/tests/js/harness.js";
 
-const vectors = await (await fetch("/tests/vectors/cursor.json")).json();
-const offset = (cursor) => Number(cursor.split(".")[1]);
+const { judge: vectors } = await (await fetch("/tests/vectors/cursor.json")).json();
 
-// A page only echoes cursors: what takes an epoch or a tag to see, the server sees for it.
-const seenByOffset = vectors.judge.filter(({ verdict }) => verdict !== "replaced");
+// A page holds an offset alone; what tags and epochs tell is the server's to say, by `resumed`.
+const offsetOf = (cursor) => Number(cursor.split(".")[1]);
+const ours = vectors.filter(({ verdict }) => verdict !== "replaced");
 
-for (const { claim, held, entry, verdict } of seenByOffset) {
-  test(`the vectors: ${claim}`, () => equal(judge(offset(held), offset(entry)), verdict));
+test("enough of the shared vectors concern a page", () => assert(ours.length >= 5, ours.length));
+
+for (const { claim, held, entry, verdict } of ours) {
+  test(claim, () => equal(judge(offsetOf(held), offsetOf(entry)), verdict));
 }
 
-test("the vectors reach every verdict of a page", () => {
-  const verdicts = new Set(seenByOffset.map(({ verdict }) => verdict));
-  for (const verdict of ["next", "seen", "gap"]) ok(verdicts.has(verdict), verdict);
-});
-
-test("whoever holds nothing takes whatever comes", () => equal(judge(null, 131), "next"));
+test("whoever holds nothing takes the first that comes", () => equal(judge(null, 77), "next"));

@@ -1,60 +1,43 @@
-/** Runs the tests of a page: each module registers its own, `window.results` resolves when all are done. */
+/** The least a test of a module needs: `test` registers, the page's end runs all of them in turn. */
 
-const LONGEST_MS = 5000;
-const tests = [];
+const registered = [];
 
-/** Register a test; `name` is its claim. */
 export function test(name, run) {
-  tests.push({ name, run });
+  registered.push({ name, run });
 }
 
-export function ok(value, what = "it") {
-  if (!value) throw new Error(`${what} isn't so: ${show(value)}`);
+export function assert(holds, claim = "it doesn't hold") {
+  if (!holds) throw new Error(claim);
 }
 
-export function equal(actual, expected, what = "it") {
-  if (show(actual) !== show(expected)) {
-    throw new Error(`${what} is ${show(actual)}, and not ${show(expected)}`);
+/** Deep equality by JSON, which is all that plain values need. */
+export function equal(found, wanted) {
+  const [one, other] = [JSON.stringify(found), JSON.stringify(wanted)];
+  if (one !== other) throw new Error(`found ${one}, wanted ${other}`);
+}
+
+/** A promise that is kept once `holds()`; a condition with a deadline, and no sleep for luck. */
+export async function eventually(holds, milliseconds = 3000) {
+  const deadline = performance.now() + milliseconds;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`never came true: ${holds}`);
+    await new Promise((wake) => setTimeout(wake, 5));
   }
 }
 
-/** Wait until `condition` is true, and answer what it gave. */
-export async function until(condition, what = condition.toString()) {
-  const end = performance.now() + LONGEST_MS - 500;
-  for (;;) {
-    const value = condition();
-    if (value) return value;
-    if (performance.now() > end) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-function show(value) {
-  return JSON.stringify(value) ?? String(value);
-}
-
-async function result({ name, run }) {
-  let timer = null;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error("took too long")), LONGEST_MS);
-  });
-  try {
-    await Promise.race([run(), late]);
-    return { name, ok: true, error: null };
-  } catch (error) {
-    return { name, ok: false, error: String(error?.stack ?? error) };
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function all() {
+async function runAll() {
   const results = [];
-  for (const each of tests) results.push(await result(each));
+  for (const { name, run } of registered) {
+    try {
+      await run();
+      results.push({ name, ok: true, error: null });
+    } catch (error) {
+      results.push({ name, ok: false, error: `${error.message}\n${error.stack}` });
+    }
+  }
   return results;
 }
 
-// After `load` every module of the page has registered what it has.
 addEventListener("load", () => {
-  window.results = all();
+  window.results = runAll();
 });

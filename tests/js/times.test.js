@@ -1,25 +1,18 @@
-/** Times are said as people say them, in the hall's zone. */
-
 import { ago, clockIn } from "/static/js/times.js";
-import { equal, test } from "./harness.js";
+import { equal, test } from "/tests/js/harness.js";
 
-const NOW = Date.parse("2026-11-28T14:32:00Z");
+const NOW = Date.UTC(2026, 10, 28, 14, 32);
+const before = (minutes) => ago(NOW - minutes * 60_000, NOW);
 
-for (const [seconds, said] of [
-  [0, "now"],
-  [59, "now"],
-  [60, "1 min ago"],
-  [3599, "59 min ago"],
-  [3600, "1 h ago"],
-  [23 * 3600, "23 h ago"],
-  [24 * 3600, "1 d ago"],
-  [-5, "now"],
-]) {
-  test(`${seconds} seconds ago is “${said}”`, () => equal(ago(NOW - seconds * 1000, NOW), said));
-}
+test("how long ago is said in the unit that suits it", () => {
+  equal([0, 1, 59, 60, 119, 1439, 1440, 4000].map(before), [
+    "now", "1 min ago", "59 min ago", "1 h ago", "1 h ago", "23 h ago", "1 d ago", "2 d ago",
+  ]);
+});
 
-test("the clock is the hall's, not the phone's", () => {
+test("a clock that runs ahead doesn't show posts from the future", () => equal(before(-5), "now"));
+
+test("the hall's clock is shown, wherever the reader is", () => {
   equal(clockIn("Europe/London")(NOW), "14:32");
   equal(clockIn("Asia/Kolkata")(NOW), "20:02");
-  equal(clockIn("Europe/London")(Date.parse("2026-11-28T00:05:00Z")), "00:05");
 });
