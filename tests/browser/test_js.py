@@ -41,7 +41,7 @@ async def test_javascript(suite: Path, context: BrowserContext, subtests: pytest
     for result in results:
         with subtests.test(msg=result["name"]):
             assert result["ok"], result.get("error") or "no reason given"
-    assert results, f"{suite.name} registered no test"
+    assert results, f"{suite.name} registered no test: {complaints}"
     assert not complaints
 
 
