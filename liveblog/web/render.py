@@ -52,7 +52,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(clock=clock, day=day, longday=longday, iso=iso, html=Markup)
+        environment.filters.update(
+            clock=clock, day=day, longday=longday, iso=iso, html=Markup, plain=plain
+        )
         environment.globals.update(asset=self.asset, plural=plural, icon=self.icon, short=short)
         self._environment = environment
 
@@ -119,6 +121,11 @@ def longday(moment: datetime, zone: tzinfo) -> str:
 
 def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def plain(html: str) -> str:
+    """The words of rendered markdown, on one line."""
+    return Markup(html).striptags()  # noqa: S704 — the domain sanitised it when it was written
 
 
 def plural(count: int, one: str, many: str) -> str:

@@ -12,6 +12,17 @@ const AT_TOP_PX = 60;
 
 const main = document.querySelector("#main");
 const list = document.querySelector("#posts");
+
+/** A page's articles, each with the offset from which the log goes on to older ones. */
+function articlesOf(page) {
+  const posts = page.querySelector("#posts");
+  const positions = JSON.parse(posts.dataset.positions);
+  const articles = [...posts.querySelectorAll("article")];
+  for (const article of articles) article.dataset.before = positions[article.dataset.id];
+  return articles;
+}
+
+articlesOf(document);
 const frame = document.querySelector("#frame");
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
 const clock = clockIn(main.dataset.zone);
@@ -155,7 +166,7 @@ stream.addEventListener("afresh", async () => {
     const page = await fetched(`/${main.dataset.slug}`);
     const { cursor, offset, state: now } = page.querySelector("#main").dataset;
     state = now;
-    timeline.replaceAll(page.querySelectorAll("#posts > article"));
+    timeline.replaceAll(articlesOf(page));
     part("moments").replaceChildren(...page.querySelectorAll("[data-part=moments] > li"));
     older(page);
     stream.go(cursor, Number(offset));
@@ -251,7 +262,7 @@ part("older").addEventListener("click", async (event) => {
     // Posts may have been dropped at the end meanwhile: go on from the last that is here.
     const last = list.lastElementChild?.dataset.before;
     const page = await fetched(last ? `/${main.dataset.slug}?before=${last}` : anchor.href);
-    timeline.append(page.querySelectorAll("#posts > article"));
+    timeline.append(articlesOf(page));
     older(page);
     anchor.textContent = "Older posts";
   } catch {

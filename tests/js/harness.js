@@ -25,6 +25,8 @@ export async function eventually(holds, milliseconds = 3000) {
   }
 }
 
+export { assert as ok, eventually as until };
+
 async function runAll() {
   const results = [];
   for (const { name, run } of registered) {
