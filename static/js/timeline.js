@@ -1,6 +1,10 @@
 /** The posts on the page: put in, replaced and taken out where the reader is, without moving their place. */
 
 const GONE_MOST = 1000;
+const LATE_MOST = 100;
+const NEW_MS = 2000;
+// A line that stays at the top of the page may cover this much.
+const COVERED_PX = 60;
 
 /** An article out of the server's markup; the one template that renders a post is there. */
 export function articleOf(html) {
@@ -15,7 +19,9 @@ export class Timeline extends EventTarget {
   #most;
   #mayInsert;
   #held = [];
+  #isTorn = false;
   #gone = new Set();
+  #late = new Map();
 
   /** `mayInsert()`: whether an arriving post may go in now, or has to wait. */
   constructor(list, { most = 300, mayInsert = () => true } = {}) {
@@ -29,19 +35,19 @@ export class Timeline extends EventTarget {
     return this.#held.length;
   }
 
-  /** Apply one entry of the log. Answers the article that is new, where one is. */
+  /** Apply one entry of the log. Answers the article of a post that is new or was edited. */
   apply({ action, id, html, offset }) {
     if (action === "retract") return this.#remove(id);
     if ((action !== "publish" && action !== "edit") || this.#gone.has(id)) return null;
     const article = articleOf(html);
+    if (!article) return null;
     if (action === "edit") return this.#replace(id, article);
     article.dataset.before = offset;
     this.#takeOut(id); // So that a replay is harmless.
     if (this.#mayInsert()) {
       this.#prepend([article]);
     } else {
-      this.#held.push(article);
-      this.#say("held", this.#held.length);
+      this.#hold(article);
     }
     return article;
   }
@@ -49,6 +55,9 @@ export class Timeline extends EventTarget {
   /** Put in what waits. */
   release() {
     const waiting = this.#held.splice(0);
+    // More came than was kept: what stands here is no longer what comes next.
+    if (this.#isTorn) this.#list.replaceChildren();
+    this.#isTorn = false;
     if (waiting.length) this.#prepend(waiting);
     this.#say("held", 0);
   }
@@ -56,9 +65,11 @@ export class Timeline extends EventTarget {
   /** Put older articles at the end, leaving out what is here or was taken back meanwhile. */
   append(articles) {
     for (const article of articles) {
-      if (!this.#gone.has(article.dataset.id) && !this.find(article.dataset.id)) {
-        this.#list.append(article);
-      }
+      const { id, before } = article.dataset;
+      if (this.#gone.has(id) || this.find(id)) continue;
+      const edited = this.#late.get(id);
+      if (edited && before) edited.dataset.before = before;
+      this.#list.append(edited ?? article);
     }
     this.#say("change");
   }
@@ -66,8 +77,10 @@ export class Timeline extends EventTarget {
   /** Another log stands now: show these instead, and keep the reader by the post they read. */
   replaceAll(articles) {
     this.#held = [];
+    this.#isTorn = false;
     this.#gone.clear();
-    this.#inPlace(() => this.#list.replaceChildren(...articles));
+    this.#late.clear();
+    this.inPlace(() => this.#list.replaceChildren(...articles));
     this.#say("held", 0);
     this.#say("change");
   }
@@ -76,11 +89,36 @@ export class Timeline extends EventTarget {
     return this.#list.querySelector(`article[data-id="${CSS.escape(id)}"]`);
   }
 
+  /** Whether the post waits to be put in. */
+  holds(id) {
+    return this.#held.some((article) => article.dataset.id === id);
+  }
+
+  /** Change the page above the reader without moving what they read. */
+  inPlace(change) {
+    const seen = scrollY > 0 ? this.#inSight() : [];
+    change();
+    for (const { id, top } of seen) {
+      const now = this.find(id);
+      if (!now) continue;
+      const moved = now.getBoundingClientRect().top - top;
+      if (Math.abs(moved) > 1) scrollBy({ top: moved, behavior: "instant" });
+      return;
+    }
+  }
+
+  #inSight() {
+    return [...this.#list.children]
+      .map((article) => ({ id: article.dataset.id ?? "", box: article.getBoundingClientRect() }))
+      .filter(({ box }) => box.bottom > COVERED_PX && box.top < 2 * innerHeight)
+      .map(({ id, box }) => ({ id, top: box.top }));
+  }
+
   #prepend(articles) {
-    this.#inPlace(() => {
+    this.inPlace(() => {
       for (const article of articles) {
         article.classList.add("is-new");
-        article.addEventListener("animationend", () => article.classList.remove("is-new"));
+        setTimeout(() => article.classList.remove("is-new"), NEW_MS);
         this.#list.prepend(article);
       }
       while (this.#list.children.length > this.#most && this.#mayInsert()) {
@@ -90,26 +128,39 @@ export class Timeline extends EventTarget {
     this.#say("change");
   }
 
+  #hold(article) {
+    this.#held.push(article);
+    if (this.#held.length > this.#most) {
+      this.#held.shift();
+      this.#isTorn = true;
+    }
+    this.#say("held", this.#held.length);
+  }
+
   #replace(id, article) {
     const place = this.#held.findIndex((waiting) => waiting.dataset.id === id);
     const shown = this.find(id);
+    const { before } = (shown ?? this.#held[place] ?? article).dataset;
+    if (before) article.dataset.before = before;
     if (place >= 0) {
-      article.dataset.before = this.#held[place].dataset.before;
       this.#held[place] = article;
     } else if (shown) {
-      if (shown.dataset.before) article.dataset.before = shown.dataset.before;
-      this.#inPlace(() => shown.replaceWith(article));
+      const hadFocus = shown.contains(document.activeElement);
+      this.inPlace(() => shown.replaceWith(article));
+      if (hadFocus) article.querySelector("a")?.focus({ preventScroll: true });
+    } else {
+      // An older page may be on its way with the words as they were.
+      keep(this.#late, LATE_MOST, () => this.#late.set(id, article.cloneNode(true)));
     }
-    this.#say("change", { edited: article });
-    return null;
+    this.#say("change");
+    return article;
   }
 
   #remove(id) {
-    this.#gone.add(id);
-    if (this.#gone.size > GONE_MOST) this.#gone.delete(this.#gone.values().next().value);
-    this.#inPlace(() => this.#takeOut(id));
+    keep(this.#gone, GONE_MOST, () => this.#gone.add(id));
+    this.inPlace(() => this.#takeOut(id));
     this.#say("held", this.#held.length);
-    this.#say("change", { removed: id });
+    this.#say("change");
     return null;
   }
 
@@ -118,21 +169,13 @@ export class Timeline extends EventTarget {
     this.find(id)?.remove();
   }
 
-  /** Change the page above the reader without moving what they read. */
-  #inPlace(change) {
-    const anchor =
-      scrollY > 0 &&
-      [...this.#list.children].find((article) => article.getBoundingClientRect().bottom > 80);
-    const top = anchor && anchor.getBoundingClientRect().top;
-    change();
-    const now = anchor && (anchor.isConnected ? anchor : this.find(anchor.dataset.id));
-    if (now) {
-      const moved = now.getBoundingClientRect().top - top;
-      if (Math.abs(moved) > 1) scrollBy({ top: moved, behavior: "instant" });
-    }
-  }
-
   #say(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Add to a set or map that forgets what it got first. */
+function keep(many, most, add) {
+  add();
+  if (many.size > most) many.delete(many.keys().next().value);
 }
