@@ -1,6 +1,6 @@
 import { Courier } from "/static/js/courier.js";
-import { test } from "/tests/js/harness.js";
-import { asking, equal, words } from "/tests/js/phone.js";
+import { equal, test } from "/tests/js/harness.js";
+import { asking, words } from "/tests/js/phone.js";
 
 const post = (body, revision = 1) => ({ id: "p1", revision, ...words(body), headline: null });
 const created = (body, revision) => ({ status: 201, json: post(body, revision) });

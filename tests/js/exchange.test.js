@@ -1,6 +1,6 @@
 import { exchange, meaning, newKey, Unreached } from "/static/js/exchange.js";
-import { test } from "/tests/js/harness.js";
-import { equal, throws } from "/tests/js/phone.js";
+import { equal, test } from "/tests/js/harness.js";
+import { throws } from "/tests/js/phone.js";
 
 /** The browser's `fetch`, for one call: a network that answers `answer`. */
 async function over(answer, work) {
@@ -63,7 +63,7 @@ test("each status means one thing for the person who sent it", () => {
     428: "refused", 429: "later", 500: "later", 502: "later", 503: "later" }; // prettier-ignore
 
   for (const [status, kind] of Object.entries(kinds)) {
-    equal(meaning({ status: Number(status), json: {}, retryAfter: 0 }).kind, kind, status);
+    equal(meaning({ status: Number(status), json: {}, retryAfter: 0 }).kind, kind);
   }
 });
 

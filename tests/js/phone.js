@@ -1,4 +1,4 @@
-/** What the composer's tests stand on: claims, a phone's storage of their own, a server that answers as told. */
+/** What the composer's tests stand on: a phone's storage of their own, a server that answers as told. */
 
 import { Unreached } from "/static/js/exchange.js";
 import { Outbox } from "/static/js/outbox.js";
@@ -6,11 +6,6 @@ import { Shelf } from "/static/js/shelf.js";
 
 export const ANA = { id: "ana", name: "Ana" };
 export const LATER = { kind: "later", why: "The network broke off.", seconds: 0 };
-
-export function equal(actual, expected, what = "") {
-  const [one, other] = [JSON.stringify(actual), JSON.stringify(expected)];
-  if (one !== other) throw new Error(`${what} is ${one}, expected ${other}`);
-}
 
 export async function throws(kind, work) {
   try {
@@ -20,15 +15,6 @@ export async function throws(kind, work) {
     throw error;
   }
   throw new Error(`${kind.name} was not thrown`);
-}
-
-/** Wait on a condition, with a deadline. */
-export async function until(condition, what = condition.toString()) {
-  const end = Date.now() + 3000;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`never: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 let phones = 0;
