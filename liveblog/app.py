@@ -57,7 +57,8 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         stack.push_async_callback(connection.close)
         facts = await connection.look()
         _log.info("store", server=facts.name, version=facts.version, durability=facts.durability)
-        log, people, pages = Log(connection), People(connection), Pages()
+        owner_hash = hashed(owner_token(settings))
+        log, people, pages = Log(connection), People(connection, owner_hash), Pages()
         await _first_blog(log)
         hub = Hub(log, pages.post)
         broker = Broker(connection, on_entry=hub.offer, on_subscribed=hub.subscribed)
@@ -66,7 +67,6 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         hub.start(broker)
         stack.push_async_callback(hub.stop)
 
-        token = owner_token(settings)
         app = Starlette(
             routes=routes,
             middleware=[
@@ -79,7 +79,7 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
             },
         )
         app.state.site = Site(
-            settings, connection, log, people, hub, broker, pages, hashed(token), __version__
+            settings, connection, log, people, hub, broker, pages, owner_hash, __version__
         )
         app.state.metrics = operations.registry(hub, broker)
         app.state.embedded = embedded

@@ -35,6 +35,12 @@ class Session:
     token_hash: str = ""
 
 
+class _StoredSession(msgspec.Struct):
+    person: Person
+    token_hash: str
+    owner_hash: str | None = None
+
+
 class _StoredMember(msgspec.Struct):
     name: str
     role: int
@@ -53,7 +59,7 @@ class _StoredInvitation(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_session = msgspec.json.Decoder(Session).decode
+_session = msgspec.json.Decoder(_StoredSession).decode
 _member = msgspec.json.Decoder(_StoredMember).decode
 
 
@@ -63,10 +69,14 @@ def hashed(secret: str) -> str:
 
 
 class People:
-    """Invitations, members and sessions in the store."""
+    """Invitations, members and sessions in the store.
 
-    def __init__(self, connection: Connection) -> None:
+    `owner_hash` is of the owner's token: sessions that another token gave are nobody's any more.
+    """
+
+    def __init__(self, connection: Connection, owner_hash: str = "") -> None:
         self._connection = connection
+        self._owner_hash = owner_hash
         self._redis = connection.redis
 
     async def invite(self, invitation: Invitation) -> None:
@@ -176,7 +186,8 @@ class People:
 
     async def begin_session(self, token: str, session: Session) -> None:
         token_hash = hashed(token)
-        body = _encode(Session(session.person, session.owner, token_hash))
+        owner_hash = self._owner_hash if session.owner else None
+        body = _encode(_StoredSession(session.person, token_hash, owner_hash))
         of = keys.sessions_of(session.person.id)
         await self._connection.guarded(lambda: self._redis.sadd(of, token_hash))
         await self._connection.guarded(lambda: self._redis.expire(of, SESSION_SECONDS))
@@ -186,7 +197,12 @@ class People:
 
     async def session(self, token: str) -> Session | None:
         body = await self._connection.guarded(lambda: self._redis.get(keys.session(hashed(token))))
-        return _session(body) if body else None
+        if body is None:
+            return None
+        stored = _session(body)
+        if stored.owner_hash not in (None, self._owner_hash):
+            return None
+        return Session(stored.person, stored.owner_hash is not None, stored.token_hash)
 
     async def end_session(self, session: Session) -> None:
         of = keys.sessions_of(session.person.id)

@@ -227,6 +227,29 @@ async def test_a_role_can_be_given_and_everything_else_stays(team: Team) -> None
     assert await team.people.member(team.slug, "ana") == replace(member, role=Role.EDITOR)
 
 
+async def test_a_new_role_doesnt_bring_back_who_was_removed(team: Team) -> None:
+    invitation, secret = await team.invite()
+    member = await team.redeem(invitation, secret)
+    await team.people.remove(team.slug, "ana")
+
+    with pytest.raises(NotFound):
+        await team.people.set_role(team.slug, member, Role.EDITOR)
+
+    assert await team.people.role(team.slug, "ana") is Role.VIEWER
+
+
+async def test_another_owner_token_ends_the_sessions_that_the_old_one_gave(team: Team) -> None:
+    before = People(team.people._connection, "hash of the old token")
+    await before.begin_session("a token", Session(ANA, owner=True))
+
+    kept = await before.session("a token")
+    ended = await People(team.people._connection, "hash of the new token").session("a token")
+
+    assert kept is not None
+    assert kept.owner
+    assert ended is None
+
+
 async def test_who_is_removed_is_out_at_once_and_signed_out(team: Team) -> None:
     invitation, secret = await team.invite()
     await team.redeem(invitation, secret)
