@@ -5,11 +5,16 @@ import { judge } from "./cursor.js";
 
 const TRANSPORTS = ["socket", "events", "poll"];
 const MISSES_BEFORE_FALLBACK = 2;
+// Where a socket has opened before, misses rather mean that the server is away.
+const MISSES_ONCE_OPEN = 6;
 const SILENCE = 1.5;
-const STALE_MS = 20_000;
+const PATIENCE_SECONDS = 15;
+const STALE_MS = 40_000;
+const STEADY_MS = 10_000;
 
 /**
- * Says `welcome`, `entry`, `viewers` (detail: the frame, entries each once and in order),
+ * Says `welcome`, `entry`, `viewers` (detail: the frame, entries each once and in order; a welcome also
+ * says `since`, when anything was last heard before it),
  * `link` (detail: {state: "open" | "waiting" | "offline" | "closed", seconds, code})
  * and `afresh` when the cursor can't be honoured: the page loads its posts anew and calls `go`.
  */
@@ -25,8 +30,11 @@ export class Stream extends EventTarget {
   #timer = null;
   #watchdog = null;
   #heardAt = 0;
+  #openedAt = 0;
+  #afreshAt = -Infinity;
   #patience = 25;
   #isOpen = false;
+  #hasOpened = false;
   #isClosed = false;
 
   /** `stubborn`: a screen comes back even where it is told that it is of no use. */
@@ -41,13 +49,19 @@ export class Stream extends EventTarget {
     addEventListener("pageshow", (event) => event.persisted && this.retry());
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) return;
-      if (!this.#isOpen || Date.now() - this.#heardAt > STALE_MS * 2) this.retry();
+      // A phone that slept may hold a socket that is long dead.
+      if (!this.#isOpen || Date.now() - this.#heardAt > STALE_MS) this.retry();
     });
   }
 
   /** When the page last heard anything, in milliseconds since the epoch. */
   get heardAt() {
     return this.#heardAt;
+  }
+
+  /** The offset up to which the page holds the log. */
+  get offset() {
+    return this.#offset;
   }
 
   start() {
@@ -59,7 +73,11 @@ export class Stream extends EventTarget {
   go(cursor, offset) {
     this.#cursor = cursor;
     this.#offset = offset;
-    this.retry();
+    const isAgain = Date.now() - this.#afreshAt < STEADY_MS;
+    this.#afreshAt = Date.now();
+    // A log that can't be followed twice in a row is not asked for in a tight circle.
+    if (isAgain) this.#comeBack();
+    else this.#connect();
   }
 
   /** Try at once, whatever was planned. */
@@ -73,7 +91,7 @@ export class Stream extends EventTarget {
     clearTimeout(this.#timer);
     this.#drop();
     const begun = { socket: () => this.#socket(), events: () => this.#events(), poll: () => this.#poll() };
-    this.#watch(15);
+    this.#watch(PATIENCE_SECONDS);
     this.#end = begun[TRANSPORTS[this.#transport]]();
   }
 
@@ -125,8 +143,9 @@ export class Stream extends EventTarget {
   }
 
   #heard(frame) {
+    const since = this.#heardAt;
     this.#beat();
-    if (frame.type === "welcome") this.#welcomed(frame);
+    if (frame.type === "welcome") this.#welcomed({ ...frame, since });
     else if (frame.type === "entry") this.#entered(frame);
     else if (frame.type === "viewers") this.#say("viewers", frame);
     else if (frame.type === "heartbeat" && judge(this.#offset, frame.offset) !== "seen") this.#gap();
@@ -135,13 +154,15 @@ export class Stream extends EventTarget {
   #welcomed(frame) {
     this.#patience = frame.heartbeat_seconds ?? 25;
     this.#beat();
-    this.#tries = this.#misses = 0;
+    this.#misses = 0;
     if (!frame.resumed) {
       this.#drop();
       this.#say("afresh", frame);
       return;
     }
     this.#isOpen = true;
+    this.#openedAt = Date.now();
+    this.#hasOpened ||= this.#transport === 0;
     this.#cursor ??= frame.cursor;
     this.#offset ??= frame.offset;
     this.#say("link", { state: "open" });
@@ -159,23 +180,36 @@ export class Stream extends EventTarget {
 
   #gap() {
     // Something before it is missing: the cursor we hold brings all of it.
-    this.#connect();
+    this.#lost(null);
   }
 
   #lost(code) {
+    if (this.#isClosed) return;
     const wasOpen = this.#isOpen;
     this.#drop();
     clearTimeout(this.#timer);
+    // Only what lasted counts as back: a server that drops everybody at once is left in peace.
+    if (wasOpen && Date.now() - this.#openedAt > STEADY_MS) this.#tries = 0;
     if (code !== null && isFinal(code) && !this.#isStubborn) {
       this.#isClosed = true;
       this.#say("link", { state: "closed", code });
       return;
     }
-    if (!wasOpen && navigator.onLine && ++this.#misses >= MISSES_BEFORE_FALLBACK) {
-      this.#transport = (this.#transport + 1) % TRANSPORTS.length;
-      this.#misses = 0;
-    }
+    if (wasOpen && this.#hasOpened) this.#transport = 0;
+    else if (!wasOpen && navigator.onLine) this.#missed();
+    this.#comeBack();
+  }
+
+  #missed() {
+    this.#misses += 1;
+    if (this.#misses < (this.#hasOpened ? MISSES_ONCE_OPEN : MISSES_BEFORE_FALLBACK)) return;
+    this.#transport = (this.#transport + 1) % TRANSPORTS.length;
+    this.#misses = 0;
+  }
+
+  #comeBack() {
     const seconds = delaySeconds(this.#tries++);
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#connect(), seconds * 1000);
     this.#say("link", { state: navigator.onLine ? "waiting" : "offline", seconds });
   }
