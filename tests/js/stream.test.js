@@ -196,20 +196,20 @@ test("tries grow apart as long as no connection lasts", async () => {
   equal(waits, [105, 110, 120, 140]);
 });
 
-for (const [name, happen] of [
-  ["the network is back", () => dispatchEvent(new Event("online"))],
-  ["the page comes out of the browser's cache", () => dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }))],
-  ["the page is looked at again", () => document.dispatchEvent(new Event("visibilitychange"))],
+for (const [slug, name, happen] of [
+  ["online", "the network is back", () => dispatchEvent(new Event("online"))],
+  ["shown", "the page comes out of the browser's cache", () => dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }))],
+  ["seen", "the page is looked at again", () => document.dispatchEvent(new Event("visibilitychange"))],
 ]) {
   test(`it tries at once when ${name}`, () => {
-    const { last, opened } = world({ slug: "own" });
+    const { last, opened } = world({ slug });
     Math.random = () => 1;
     last().drop();
 
     happen();
 
     // Earlier tests' streams hear it too.
-    equal(opened.filter(({ address }) => address?.pathname === "/own/live").length, 2);
+    equal(opened.filter(({ address }) => address?.pathname === `/${slug}/live`).length, 2);
   });
 }
 
