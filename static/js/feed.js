@@ -1,5 +1,6 @@
 /** The feed's page: the stream into the timeline, and everything that says how it stands. */
 
+import { Moments } from "./moments.js";
 import { Status } from "./status.js";
 import { Stream } from "./stream.js";
 import { Timeline } from "./timeline.js";
@@ -8,7 +9,10 @@ import { clockIn, keepTimes } from "./times.js";
 const QUIET_MS = 10 * 60_000;
 const AWAY_MS = 60_000;
 const SAID_EVERY_MS = 10_000;
-const AT_TOP_PX = 60;
+const AT_TOP_PX = 8;
+// A connection that is back at once was never missed.
+const GRACE_MS = 1500;
+const FETCH_MS = 15_000;
 
 const main = document.querySelector("#main");
 const list = document.querySelector("#posts");
@@ -30,16 +34,19 @@ const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 
 
 const status = new Status(part("status"));
 const timeline = new Timeline(list, { mayInsert: () => scrollY < AT_TOP_PX });
+const moments = new Moments(document.querySelector("#moments"), document.querySelector("#moment"));
 const stream = new Stream({
   slug: main.dataset.slug,
   cursor: main.dataset.cursor,
   offset: Number(main.dataset.offset),
 });
 
-let state = main.dataset.state;
+const atLoad = { state: main.dataset.state, detail: part("detail").textContent };
+let { state } = atLoad;
 let link = { state: "open" };
-let viewers = Number.parseInt(part("detail").textContent, 10) || 1;
-const first = part("detail").textContent;
+let partedAt = 0;
+let triesAt = 0;
+let viewers = Number.parseInt(atLoad.detail, 10) || 1;
 let unsaid = 0;
 let saidAt = 0;
 
@@ -49,10 +56,15 @@ const notice = {
   element: part("notice"),
   usual: [part("notice-title").textContent, part("notice-text").textContent, part("notice").className],
   say(title, text, className = "notice") {
-    this.element.hidden = false;
-    this.element.className = className;
-    if (part("notice-title").textContent !== title) part("notice-title").textContent = title;
-    if (part("notice-text").textContent !== text) part("notice-text").textContent = text;
+    timeline.inPlace(() => {
+      this.element.className = className;
+      if (part("notice-title").textContent !== title) part("notice-title").textContent = title;
+      if (part("notice-text").textContent !== text) part("notice-text").textContent = text;
+      this.element.hidden = false;
+    });
+  },
+  hide() {
+    if (!this.element.hidden) timeline.inPlace(() => (this.element.hidden = true));
   },
 };
 
@@ -64,52 +76,56 @@ const BY_STATE = {
 
 function show() {
   const isParted = link.state !== "open";
+  const isMissed = isParted && (link.state !== "waiting" || Date.now() - partedAt > GRACE_MS);
   frame.classList.toggle("is-parted", isParted);
   frame.classList.toggle("is-over", state === "ended");
-  part("retry").hidden = link.state !== "waiting" && link.state !== "offline";
-  if (part("retry").hidden === false) part("pill").hidden = true;
-  else showHeld();
+  main.dataset.state = state;
+  part("retry").hidden = !isMissed || link.state === "closed";
+  showHeld();
   const heard = clock(stream.heardAt || Date.now());
   if (link.state === "closed") {
     status.show("closed", "this blog is gone");
     notice.say("This blog is gone.", "What you have read so far stays here until you leave.");
   } else if (link.state === "offline") {
     status.show("offline", `last heard at ${heard}`);
-    notice.say(
-      "This device has no network.",
-      `You have every post up to ${heard}, kept here. We try again by ourselves.`,
-    );
+    notice.say("This device has no network.", `You have every post up to ${heard}, kept here. We try again by ourselves.`);
   } else if (isParted) {
     status.show("reconnecting", `last heard at ${heard}`);
-    notice.say(
-      `You have every post up to ${heard}.`,
-      "The connection dropped. What comes meanwhile will be put in here, in order, and nothing you read will move.",
-    );
+    if (isMissed) notice.say(`You have every post up to ${heard}.`, `The connection dropped. What comes meanwhile will be put in here, in order, and nothing you read will move. ${nextTry()}`);
   } else {
     status.show(state, detail());
-    if (state === main.dataset.state && state !== "live") notice.say(...notice.usual);
+    if (state === atLoad.state && state !== "live") notice.say(...notice.usual);
     else if (state in BY_STATE) notice.say(...BY_STATE[state]);
     else if (!list.children.length && !timeline.held) {
       notice.say("Nothing yet. You are early.", "The first post will appear here by itself.", "notice notice--quiet notice--short");
-    } else notice.element.hidden = true;
+    } else notice.hide();
   }
 }
 
+function nextTry() {
+  const seconds = Math.ceil((triesAt - Date.now()) / 1000);
+  return seconds > 1 ? `Next try in ${seconds} seconds.` : "Trying now.";
+}
+
 function detail() {
-  if (state !== "live") return state === main.dataset.state ? first : "";
+  if (state !== "live") return state === atLoad.state ? atLoad.detail : "";
   const newest = list.querySelector("article time")?.dateTime;
-  const quiet = newest && Date.now() - Date.parse(newest) > QUIET_MS;
-  return quiet
-    ? `${viewers} reading, quiet since ${clock(Date.parse(newest))}`
+  const isQuiet = newest && Date.now() - Date.parse(newest) > QUIET_MS;
+  return isQuiet
+    ? `quiet since ${clock(Date.parse(newest))}, still connected`
     : `${viewers.toLocaleString("en")} reading`;
 }
 
 // -- what arrives
 
 stream.addEventListener("link", ({ detail: now }) => {
+  if (link.state === "open" && now.state !== "open") partedAt = Date.now();
+  if (now.seconds) triesAt = Date.now() + now.seconds * 1000;
   link = now;
   show();
 });
+
+setInterval(() => link.state === "waiting" && show(), 1000);
 
 stream.addEventListener("viewers", ({ detail: { count } }) => {
   viewers = count;
@@ -117,13 +133,13 @@ stream.addEventListener("viewers", ({ detail: { count } }) => {
 });
 
 let away = null;
-let lastHeard = Date.now();
 
 stream.addEventListener("welcome", ({ detail: welcome }) => {
   if (welcome.state) state = welcome.state;
   if (welcome.viewers) viewers = welcome.viewers;
-  const absent = Date.now() - lastHeard > AWAY_MS;
-  away = absent ? { until: welcome.offset, since: lastHeard, count: 0, first: null } : null;
+  const isBehind = welcome.offset > stream.offset;
+  const wasAway = isBehind && Date.now() - welcome.since > AWAY_MS;
+  away = wasAway ? { until: welcome.offset, since: welcome.since, count: 0, first: null } : null;
   show();
 });
 
@@ -132,25 +148,25 @@ stream.addEventListener("entry", ({ detail: entry }) => {
     state = entry.blog.state;
     part("title").textContent = document.title = entry.blog.title;
   } else {
-    const arrived = timeline.apply(entry);
-    if (arrived) announce(arrived);
-    if (away && arrived) {
-      away.count += 1;
-      away.first ??= arrived;
-    }
+    const article = timeline.apply(entry);
+    if (article) moments.put(article);
+    else moments.remove(entry.id);
+    if (article && entry.action === "publish") arrived(article);
   }
   if (away && entry.offset >= away.until) caughtUp();
   show();
 });
 
-setInterval(() => {
-  if (link.state === "open") lastHeard = stream.heardAt;
-}, 1000);
+function arrived(article) {
+  announce();
+  if (!away) return;
+  away.count += 1;
+  away.first ??= article;
+}
 
 function caughtUp() {
   const { count, since, first: oldest } = away;
   away = null;
-  document.querySelector(".caught-up")?.remove();
   if (!count) return;
   const bar = document.querySelector("#caught-up").content.firstElementChild.cloneNode(true);
   bar.querySelector("span").textContent = `${plural(count, "post", "posts")} came while you were away`;
@@ -158,7 +174,10 @@ function caughtUp() {
   from.textContent = `From ${clock(since)}`;
   from.href = `#${oldest.id}`;
   from.addEventListener("click", () => timeline.release());
-  list.before(bar);
+  timeline.inPlace(() => {
+    document.querySelector(".caught-up")?.remove();
+    list.before(bar);
+  });
 }
 
 stream.addEventListener("afresh", async () => {
@@ -167,7 +186,7 @@ stream.addEventListener("afresh", async () => {
     const { cursor, offset, state: now } = page.querySelector("#main").dataset;
     state = now;
     timeline.replaceAll(articlesOf(page));
-    part("moments").replaceChildren(...page.querySelectorAll("[data-part=moments] > li"));
+    moments.replaceAll(page.querySelectorAll("[data-part=moments] > li"));
     older(page);
     stream.go(cursor, Number(offset));
   } catch {
@@ -176,7 +195,11 @@ stream.addEventListener("afresh", async () => {
 });
 
 async function fetched(address) {
-  const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
+  const answer = await fetch(address, {
+    headers: { accept: "text/html" },
+    cache: "no-store",
+    signal: AbortSignal.timeout(FETCH_MS),
+  });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
@@ -186,7 +209,7 @@ async function fetched(address) {
 timeline.addEventListener("held", showHeld);
 
 function showHeld() {
-  part("pill").hidden = !timeline.held || link.state !== "open";
+  part("pill").hidden = !timeline.held || !part("retry").hidden;
   part("pill-text").textContent = plural(timeline.held, "new post", "new posts");
 }
 
@@ -211,45 +234,42 @@ function announce() {
 
 // -- key moments
 
-timeline.addEventListener("change", ({ detail: change }) => {
+timeline.addEventListener("change", () => {
   tick();
-  if (change?.removed) part("moments").querySelector(`[data-id="${CSS.escape(change.removed)}"]`)?.remove();
-  if (change?.edited) moment(change.edited);
-  for (const article of list.querySelectorAll(".post--key.is-new")) moment(article);
-  document.querySelector("#moments").hidden = !part("moments").children.length;
-  part("to-moments").hidden = !part("moments").children.length;
+  part("to-moments").hidden = moments.isEmpty;
+  goOn();
 });
-
-function moment(article) {
-  const { id } = article.dataset;
-  const listed = part("moments").querySelector(`[data-id="${CSS.escape(id)}"]`);
-  if (!article.matches(".post--key")) return listed?.remove();
-  const item = document.querySelector("#moment").content.firstElementChild.cloneNode(true);
-  item.dataset.id = id;
-  item.querySelector("a").href = article.querySelector(".post__time").href;
-  item.querySelector("time").dateTime = article.querySelector("time").dateTime;
-  item.querySelector("time").textContent = article.querySelector("time").textContent;
-  item.querySelector("span").textContent =
-    article.querySelector(".post__headline, .post__body").textContent.trim().slice(0, 90);
-  if (listed) listed.replaceWith(item);
-  else part("moments").prepend(item);
-}
 
 part("moments").addEventListener("click", (event) => {
   const id = event.target.closest("li")?.dataset.id;
+  if (id && timeline.holds(id)) timeline.release();
   const article = id && timeline.find(id);
   if (!article) return; // Not loaded: its own page.
   event.preventDefault();
-  article.scrollIntoView({ block: "center" });
+  article.scrollIntoView({ block: "start" });
   article.querySelector("a").focus({ preventScroll: true });
 });
 
 // -- older posts
 
+let oldest = list.lastElementChild?.dataset.id;
+let hasOlder = !part("older").hidden;
+
 function older(page) {
   const link = page.querySelector("[data-part=older]");
-  part("older").hidden = !link || link.hidden;
-  if (link) part("older").querySelector("a").href = link.querySelector("a").getAttribute("href");
+  oldest = list.lastElementChild?.dataset.id;
+  hasOlder = Boolean(link && !link.hidden);
+  goOn();
+}
+
+/** Posts may be dropped at the end, or taken back: older ones go on from the last that is here. */
+function goOn() {
+  const last = list.lastElementChild;
+  const isCut = last && oldest && last.dataset.id !== oldest;
+  part("older").hidden = !hasOlder && !isCut;
+  if (last?.dataset.before) {
+    part("older").querySelector("a").href = `/${main.dataset.slug}?before=${last.dataset.before}`;
+  }
 }
 
 part("older").addEventListener("click", async (event) => {
@@ -259,9 +279,7 @@ part("older").addEventListener("click", async (event) => {
   list.setAttribute("aria-busy", "true");
   anchor.textContent = "Loading…";
   try {
-    // Posts may have been dropped at the end meanwhile: go on from the last that is here.
-    const last = list.lastElementChild?.dataset.before;
-    const page = await fetched(last ? `/${main.dataset.slug}?before=${last}` : anchor.href);
+    const page = await fetched(anchor.href);
     timeline.append(articlesOf(page));
     older(page);
     anchor.textContent = "Older posts";
