@@ -7,7 +7,9 @@ import { clockIn, keepTimes } from "./times.js";
 
 const POSTS_MOST = 8;
 const STRIP_MS = 5 * 60_000;
-const FITS = [1, 0.86, 0.74, 0.64, 0.55, 0.47, 0.4];
+const FITS = [1, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.46, 0.4];
+const LARGE = 0.68;
+const EARLIER = 2;
 
 const screen = document.querySelector("#screen");
 const list = document.querySelector("#posts");
@@ -18,33 +20,49 @@ const status = new Status(part("status"));
 const timeline = new Timeline(list, { most: POSTS_MOST });
 const stream = new Stream({ slug, cursor, offset: Number(offset), stubborn: true });
 
-let { state } = screen.dataset;
-let viewers = Number.parseInt(part("detail").textContent, 10) || 1;
+const atLoad = { state: screen.dataset.state, detail: part("detail").textContent };
+let { state } = atLoad;
+let viewers = Number.parseInt(atLoad.detail, 10) || 1;
 let link = { state: "open" };
 
-/** Step the newest post down until it fits whole, then show as many earlier ones as fit whole. */
+/** Show the newest post whole, as large as leaves room for earlier ones, and those as far as they fit. */
 function fit() {
-  const articles = [...list.children];
+  const articles = [...list.children].filter((article) => !article.matches(".is-in-strip"));
   const isEmpty = !articles.length;
   screen.classList.toggle("is-empty", isEmpty);
   part("empty").hidden = !isEmpty;
   if (isEmpty) return;
   const room = document.querySelector("#main").getBoundingClientRect().bottom;
-  for (const article of articles) article.classList.remove("is-lead", "is-last", "does-not-fit");
-  const [lead] = articles;
+  const isWhole = (article) => article.getBoundingClientRect().bottom <= room;
+  for (const article of articles) article.classList.remove("is-lead", "is-last", "is-cut", "does-not-fit");
+  const [lead, ...earlier] = articles;
   lead.classList.add("is-lead");
-  for (const size of FITS) {
+  // A smaller lead is worth it while it brings another whole post, and only so far.
+  const wanted = Math.min(EARLIER, earlier.length);
+  const sizes = FITS.map((size) => {
     lead.style.setProperty("--fit", size);
-    if (lead.getBoundingClientRect().bottom <= room) break;
-  }
-  let last = lead;
-  let isFull = false;
-  for (const article of articles.slice(1)) {
-    isFull ||= article.getBoundingClientRect().bottom > room;
-    article.classList.toggle("does-not-fit", isFull);
-    if (!isFull) last = article;
-  }
-  last.classList.add("is-last");
+    return { size, isWhole: isWhole(lead), beside: earlier.slice(0, wanted).filter(isWhole).length };
+  });
+  const whole = sizes.filter((each) => each.isWhole);
+  const large = whole.filter(({ size }) => size >= LARGE);
+  const most = Math.max(...large.map(({ beside }) => beside));
+  const best = large.find(({ beside }) => beside === most) ?? whole[0];
+  lead.style.setProperty("--fit", best?.size ?? FITS.at(-1));
+  if (!best) cut(lead, room);
+  const shown = earlier.findIndex((article) => !isWhole(article));
+  const last = shown < 0 ? articles.length : shown + 1;
+  articles.forEach((article, place) => article.classList.toggle("does-not-fit", place >= last));
+  articles[last - 1].classList.add("is-last");
+}
+
+/** Leave as many whole lines as there is room for, beside the word that there is more. */
+function cut(lead, room) {
+  lead.classList.add("is-cut");
+  const body = lead.querySelector(".post__body");
+  const line = Number.parseFloat(getComputedStyle(body).lineHeight);
+  lead.style.setProperty("--lines", 1);
+  const left = room - lead.getBoundingClientRect().bottom;
+  lead.style.setProperty("--lines", 1 + Math.max(0, Math.floor(left / line)));
 }
 
 function strip() {
@@ -53,6 +71,7 @@ function strip() {
   // The newest post is large already; an announcement that others have pushed down stays in sight.
   const isDue = newest && Date.now() - at < STRIP_MS && newest !== list.firstElementChild;
   part("strip").hidden = !isDue;
+  for (const article of list.children) article.classList.toggle("is-in-strip", Boolean(isDue) && article === newest);
   if (isDue) {
     part("strip-time").textContent = clock(at);
     const text = newest.querySelector(".post__headline, .post__body").textContent.trim();
@@ -63,7 +82,8 @@ function strip() {
 function show() {
   const isOpen = link.state === "open";
   screen.classList.toggle("is-parted", !isOpen);
-  if (isOpen) status.show(state, state === "live" ? `${viewers.toLocaleString("en")} reading` : "");
+  const unchanged = state === atLoad.state ? atLoad.detail : "";
+  if (isOpen) status.show(state, state === "live" ? `${viewers.toLocaleString("en")} reading` : unchanged);
   else status.show("reconnecting", `as of ${clock(stream.heardAt || Date.now())}`);
   strip();
   fit();
@@ -95,7 +115,11 @@ stream.addEventListener("afresh", refill);
 /** Take the page's posts anew: after another log, or when removals have left the screen bare. */
 async function refill(event) {
   try {
-    const answer = await fetch(`/${slug}/screen`, { headers: { accept: "text/html" }, cache: "no-store" });
+    const answer = await fetch(`/${slug}/screen`, {
+      headers: { accept: "text/html" },
+      cache: "no-store",
+      signal: AbortSignal.timeout(15_000),
+    });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const now = page.querySelector("#screen").dataset;
