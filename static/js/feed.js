@@ -235,6 +235,8 @@ function announce() {
 // -- key moments
 
 timeline.addEventListener("change", () => {
+  // A feed without an article is none, to a screen reader.
+  list.setAttribute("role", list.children.length ? "feed" : "group");
   tick();
   part("to-moments").hidden = moments.isEmpty;
   goOn();
