@@ -102,7 +102,7 @@ export class Timeline extends EventTarget {
       const now = this.find(id);
       if (!now) continue;
       const moved = now.getBoundingClientRect().top - top;
-      if (Math.abs(moved) > 1) scrollBy({ top: moved, behavior: "instant" });
+      if (Math.abs(moved) > 0.5) scrollBy({ top: moved, behavior: "instant" });
       return;
     }
   }
