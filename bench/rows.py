@@ -396,7 +396,7 @@ def weight(scale: Scale) -> list[Row]:
     with Server() as server:
         _fill_the_page(server)
         weighed = weigh(server.port, "/live")
-    by = "" if weighed.server_compresses else ", gzipped by the bench (the server doesn't)"
+    by = "" if weighed.server_compresses else ", as gzip (the smallest go out plain)"
     total, scripts = weighed.total / 1000, weighed.js / 1000
     return [
         Row(

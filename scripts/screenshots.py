@@ -111,11 +111,13 @@ async def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         async with Server(Path(folder)) as server, async_playwright() as playwright:
-            token = await _play_the_day(server)
+            token, permalink = await _play_the_day(server)
+            one = Shot("post-phone-light", permalink)
+            wide = Shot("post-desktop-dark", permalink, 1280, 900, "dark", 1)
             browser = await playwright.chromium.launch(
                 executable_path=chromium_path(), args=list(CHROMIUM_ARGUMENTS)
             )
-            for shot in SHOTS:
+            for shot in [*SHOTS, one, wide]:
                 page = await _opened(browser, server, shot, token)
                 if shot.name.startswith("write-phone"):
                     await _write_some(page)
@@ -124,8 +126,8 @@ async def main() -> None:
             await browser.close()
 
 
-async def _play_the_day(server: Server) -> str:
-    """Fill the blogs; the session token of a reporter."""
+async def _play_the_day(server: Server) -> tuple[str, str]:
+    """Fill the blogs; the session token of a reporter, and the path of one of her posts."""
     async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
         headers = server.headers()
         london = {"timezone": "Europe/London", "title": "Public Gifts"}
@@ -161,7 +163,9 @@ async def _play_the_day(server: Server) -> str:
                 sent.raise_for_status()
         await client.post("/api/blogs/gifts/posts", json=ANNOUNCEMENT, headers=headers)
         await client.patch("/api/blogs/live", json={"state": "ended"}, headers=headers)
-        return people["Ana"]
+        newest = (await client.get("/api/blogs/gifts/posts")).json()["posts"]
+        permalink = next(post["url"] for post in newest if post["key"])
+        return people["Ana"], permalink.removeprefix(server.url)
 
 
 async def _reporter(client: httpx2.AsyncClient, server: Server, name: str) -> str:
