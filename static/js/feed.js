@@ -267,6 +267,8 @@ function older(page) {
 /** Posts may be dropped at the end, or taken back: older ones go on from the last that is here. */
 function goOn() {
   const last = list.lastElementChild;
+  // A page that began empty: whatever came first is the oldest there is.
+  if (!hasOlder) oldest = last && (oldest ?? last.dataset.id);
   const isCut = last && oldest && last.dataset.id !== oldest;
   part("older").hidden = !hasOlder && !isCut;
   if (last?.dataset.before) {
