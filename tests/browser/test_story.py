@@ -3,94 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import expect
 
+from tests.browser.pages import Opened, call, connected, scrolled, shown, signed_in, texts
 from tests.support import Server, TcpProxy, eventually
-
-PHONE = {"width": 390, "height": 844}
-Opened = Callable[..., Any]
-
-# What a browser says by itself when a connection breaks, which is what these tests do to it.
-BROKEN = re.compile(r"WebSocket connection to|Failed to load resource|net::ERR_|EventSource")
-
-
-@pytest.fixture
-async def opened(chromium: Browser) -> AsyncIterator[Opened]:
-    """Open a page in a profile of its own; whatever goes wrong in a page fails its test."""
-    contexts: list[BrowserContext] = []
-    wrong: list[str] = []
-
-    async def open_page(address: str, *, cookie: str | None = None, **options: Any) -> Page:
-        context = await chromium.new_context(**{"viewport": PHONE, **options})
-        contexts.append(context)
-        if cookie:
-            origin = "/".join(address.split("/")[:3])
-            named = {"name": "liveblog_session", "value": cookie, "url": origin}
-            await context.add_cookies([named])  # type: ignore[list-item]
-        page = await context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "console",
-            lambda said: (
-                wrong.append(said.text)
-                if said.type == "error" and not BROKEN.search(said.text)
-                else None
-            ),
-        )
-        await page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        await context.close()
-    assert not wrong
-
-
-async def signed_in(server: Server, name: str = "Ana") -> str:
-    """The session of a reporter who joined by an invitation."""
-    async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
-        invited = await client.post(
-            "/api/blogs/live/invitations", json={}, headers=server.headers()
-        )
-        secret = invited.json()["secret"]
-        joined = await client.post("/api/join", json={"secret": secret, "name": name})
-        return str(joined.cookies["liveblog_session"])
-
-
-def texts(page: Page) -> Any:
-    return page.locator("#posts article .post__body")
-
-
-async def shown(page: Page) -> list[str]:
-    return [text.strip() for text in await texts(page).all_inner_texts()]
-
-
-async def connected(page: Page, word: str = "Live") -> None:
-    await expect(page.locator("[data-part=word]")).to_have_text(word)
-    await page.wait_for_load_state("networkidle")
-
-
-async def scrolled(page: Page, condition: str) -> None:
-    # The page's policy forbids what `wait_for_function` would do.
-    async def holds() -> bool:
-        return bool(await page.evaluate(condition))
-
-    await eventually(holds, 10, what=condition)
-
-
-async def call(server: Server, method: str, path: str, **options: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
-        headers = {**server.headers(), **options.pop("headers", {})}
-        answer = await client.request(method, path, headers=headers, **options)
-        answer.raise_for_status()
-        return answer
 
 
 async def test_a_post_from_the_phone_is_on_both_pages_and_the_screen(

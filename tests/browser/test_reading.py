@@ -1,0 +1,286 @@
+"""What a reader may rely on: their place, the posts they missed, the keyboard, a bounded page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, WebSocketRoute, expect
+
+from tests.browser.pages import Opened, call, connected, scrolled, shown, texts
+from tests.support import Server, TcpProxy
+
+DESKTOP = {"width": 1280, "height": 900}
+HALL = {"width": 1920, "height": 1080}
+LONG = "It has some length to it. " * 12
+BACK = 40_000
+
+
+async def busy(server: Server, count: int = 12) -> None:
+    for number in range(count):
+        await server.post(f"Post {number}. {LONG}")
+
+
+async def read_on(page: Page) -> None:
+    """Scroll down by the wheel, as far as nothing of the page's top is in sight."""
+    await page.mouse.move(100, 400)
+    await page.mouse.wheel(0, 1500)
+    await scrolled(page, "scrollY > 1000")
+
+
+# The post at the top of the screen, and where it stands.
+PLACE = """() => {
+  const read = [...document.querySelectorAll("#posts article")]
+    .find((article) => article.getBoundingClientRect().bottom > 100);
+  return [read.dataset.id, Math.round(read.getBoundingClientRect().top)];
+}"""
+
+
+async def place(page: Page) -> Any:
+    return await page.evaluate(PLACE)
+
+
+@pytest.mark.parametrize("viewport", [{"width": 390, "height": 844}, DESKTOP])
+async def test_the_place_is_kept_whatever_changes_above_it(
+    server: Server, opened: Opened, viewport: dict[str, int]
+) -> None:
+    await busy(server)
+    page = await opened(f"{server.url}/live", viewport=viewport)
+    await connected(page)
+    newest = (await server.get("/api/blogs/live/posts")).json()["posts"][0]
+    path = f"/api/blogs/live/posts/{newest['id']}"
+    await expect(texts(page)).to_have_count(12)
+    await read_on(page)
+    before = await place(page)
+    assert before[0] != newest["id"]
+
+    changed = {"body": LONG * 4, "key": True}
+    await call(server, "PATCH", path, json=changed, headers={"If-Match": '"1"'})
+    await expect(texts(page).first).to_have_text((LONG * 4).strip())
+    assert (await place(page))[0] == before[0]
+    assert abs((await place(page))[1] - before[1]) <= 2
+
+    await call(server, "DELETE", path)
+    await expect(texts(page)).to_have_count(11)
+    assert (await place(page))[0] == before[0]
+    assert abs((await place(page))[1] - before[1]) <= 2
+
+    await server.post("New one.")
+    pill = page.get_by_role("button", name="1 new post", exact=True)
+    await expect(pill).to_be_visible()
+    assert (await place(page))[0] == before[0]
+    assert abs((await place(page))[1] - before[1]) <= 2
+
+
+async def test_the_pill_counts_no_post_that_was_taken_back(server: Server, opened: Opened) -> None:
+    await busy(server)
+    page = await opened(f"{server.url}/live")
+    await connected(page)
+    await read_on(page)
+    first = (await server.post("Too early.")).json()
+    await server.post("In time.")
+    await expect(page.get_by_role("button", name="2 new posts")).to_be_visible()
+
+    await call(server, "DELETE", f"/api/blogs/live/posts/{first['id']}")
+
+    pill = page.get_by_role("button", name="1 new post", exact=True)
+    await expect(pill).to_be_visible()
+    await pill.click()
+    await expect(texts(page).first).to_have_text("In time.")
+    await expect(page.get_by_text("Too early.")).to_have_count(0)
+
+
+async def test_the_pill_and_older_posts_work_by_the_keyboard_alone(
+    server: Server, opened: Opened
+) -> None:
+    await busy(server, 35)
+    page = await opened(f"{server.url}/live", viewport=DESKTOP, reduced_motion="reduce")
+    await connected(page)
+    await expect(texts(page)).to_have_count(30)
+
+    visited = await tabbed_to(page, "Older posts")
+    assert visited.count("post__time") == 30
+    await page.keyboard.press("Enter")
+    await expect(texts(page)).to_have_count(35)
+    assert [text.split(".")[0] for text in await shown(page)] == [
+        f"Post {number}" for number in reversed(range(35))
+    ]
+
+    await server.post("By the keyboard.")
+    await expect(page.get_by_role("button", name="1 new post", exact=True)).to_be_visible()
+    await tabbed_to(page, "1 new post")
+    await page.keyboard.press("Enter")
+    await expect(texts(page).first).to_have_text("By the keyboard.")
+    await scrolled(page, "scrollY < 20")
+
+
+async def tabbed_to(page: Page, name: str, most: int = 120) -> list[str]:
+    """Press Tab until the element with these words has the focus; what was passed, by class."""
+    passed: list[str] = []
+    for _ in range(most):
+        await page.keyboard.press("Tab")
+        words, kind = await page.evaluate(
+            "[document.activeElement.textContent.trim(), document.activeElement.className]"
+        )
+        if words == name:
+            return passed
+        passed.append(kind)
+    raise AssertionError(f"no Tab leads to {name!r}: {passed}")
+
+
+async def test_a_key_moment_is_listed_and_leads_to_its_post(server: Server, opened: Opened) -> None:
+    one = (await server.post(f"The vote. {LONG}", headline="The vote is in")).json()
+    await busy(server)
+    page = await opened(f"{server.url}/live", viewport=DESKTOP, reduced_motion="reduce")
+    await connected(page)
+    await expect(page.locator("#moments")).to_be_hidden()
+
+    path = f"/api/blogs/live/posts/{one['id']}"
+    await call(server, "PATCH", path, json={"key": True}, headers={"If-Match": '"1"'})
+    await page.locator("#moments").get_by_role("link", name="The vote is in").click()
+
+    article = page.locator(f'article[data-id="{one["id"]}"]')
+    await expect(article).to_be_in_viewport()
+    await expect(article.get_by_role("link").first).to_be_focused()
+    assert page.url == f"{server.url}/live"
+
+
+async def test_a_dead_network_is_noticed_by_its_silence_and_nothing_is_lost(
+    server: Server, opened: Opened
+) -> None:
+    await server.post("Before.")
+    async with TcpProxy(server.port) as wire:
+        page = await opened(f"{wire.url}/live")
+        await connected(page)
+        # What is open carries nothing any more and doesn't say so; only new connections do.
+        wire.bury()
+        for number in range(3):
+            await server.post(f"Missed {number}.")
+        # A phone that comes back to the page's tab looks by itself; here it is told to.
+        await page.evaluate("dispatchEvent(new Event('online'))")
+
+        await expect(texts(page)).to_have_text(
+            ["Missed 2.", "Missed 1.", "Missed 0.", "Before."], timeout=BACK
+        )
+        await expect(page.locator("[data-part=word]")).to_have_text("Live")
+
+
+async def test_a_device_without_network_says_so_and_catches_up(
+    server: Server, opened: Opened
+) -> None:
+    await server.post("Before.")
+    async with TcpProxy(server.port) as wire:
+        page = await opened(f"{wire.url}/live")
+        await connected(page)
+        await page.context.set_offline(True)
+        await wire.down()
+        await expect(page.locator("[data-part=word]")).to_have_text("Offline")
+        await expect(page.get_by_text("This device has no network.")).to_be_visible()
+        await server.post("Missed.")
+        await wire.up()
+
+        await page.context.set_offline(False)
+
+        await expect(texts(page)).to_have_text(["Missed.", "Before."], timeout=BACK)
+        await expect(page.locator("[data-part=word]")).to_have_text("Live")
+        await expect(page.get_by_text("This device has no network.")).to_be_hidden()
+
+
+async def test_a_flapping_network_brings_every_post_once_and_in_order(
+    server: Server, opened: Opened
+) -> None:
+    async with TcpProxy(server.port) as wire:
+        pages = [await opened(f"{wire.url}/live"), await opened(f"{wire.url}/live/screen")]
+        await connected(pages[0])
+        for number in range(6):
+            await server.post(f"{number}")
+            wire.cut()
+        await server.post("6")
+
+        for page in pages:
+            await expect(texts(page)).to_have_text([*"6543210"], timeout=BACK)
+
+
+async def test_a_server_that_was_killed_is_come_back_to(server: Server, opened: Opened) -> None:
+    await server.post("Before.")
+    page = await opened(f"{server.url}/live", viewport=DESKTOP)
+    screen = await opened(f"{server.url}/live/screen", viewport=HALL)
+    await connected(page)
+    await connected(screen)
+
+    server.kill()
+    for one in (page, screen):
+        await expect(one.locator("[data-part=word]")).to_have_text("Reconnecting")
+    await expect(screen.locator("[data-part=detail]")).to_contain_text("as of ")
+    assert await shown(screen) == ["Before."]
+    await server.start()
+    await server.post("After.")
+
+    for one in (page, screen):
+        await expect(texts(one)).to_have_text(["After.", "Before."], timeout=BACK)
+        await expect(one.locator("[data-part=word]")).to_have_text("Live")
+
+
+async def test_a_network_that_refuses_sockets_gets_an_event_stream(
+    server: Server, opened: Opened
+) -> None:
+    page = await opened("about:blank")
+    refused: list[str] = []
+    asked: list[str] = []
+
+    async def refuse(route: WebSocketRoute) -> None:
+        refused.append(route.url)
+        await route.close(code=1011)
+
+    await page.route_web_socket("**/live?*", refuse)
+    page.on(
+        "request",
+        lambda request: (
+            asked.append(request.url) if request.resource_type == "eventsource" else None
+        ),
+    )
+    await page.goto(f"{server.url}/live")
+
+    async with page.expect_response(lambda answer: "/live/live?" in answer.url, timeout=BACK):
+        pass
+    await server.post("It found a way.")
+    await expect(texts(page)).to_have_text(["It found a way."], timeout=BACK)
+    await expect(page.locator("[data-part=word]")).to_have_text("Live")
+    assert refused
+    assert asked
+
+
+async def test_a_tab_that_is_open_for_days_keeps_a_bounded_number_of_posts(
+    server: Server, opened: Opened
+) -> None:
+    page = await opened(f"{server.url}/live", viewport=DESKTOP)
+    await connected(page)
+    for number in range(310):
+        await server.post(f"{number}")
+    await expect(texts(page).first).to_have_text("309")
+
+    await expect(texts(page)).to_have_count(300)
+    older = page.get_by_role("link", name="Older posts")
+    await older.click()
+
+    await expect(texts(page)).to_have_count(310)
+    assert await shown(page) == [str(number) for number in reversed(range(310))]
+    await expect(older).to_be_hidden()
+
+
+async def test_the_screen_shows_the_newest_largest_from_the_empty_hall_on(
+    server: Server, opened: Opened
+) -> None:
+    screen = await opened(f"{server.url}/live/screen", viewport=HALL)
+    await connected(screen)
+    await expect(screen.get_by_text("Welcome. What did you bring?")).to_be_visible()
+    for text in ("The first.", "The second."):
+        await server.post(text)
+        lead = screen.locator("article.is-lead")
+        await expect(lead.locator(".post__body")).to_have_text(text)
+        await expect(lead).to_have_count(1)
+    await expect(screen.get_by_text("Welcome. What did you bring?")).to_be_hidden()
+    sizes = await texts(screen).evaluate_all(
+        "(bodies) => bodies.map((body) => parseFloat(getComputedStyle(body).fontSize))"
+    )
+    assert sizes[0] > sizes[1]
