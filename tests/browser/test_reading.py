@@ -145,7 +145,7 @@ async def test_a_key_moment_is_listed_and_leads_to_its_post(server: Server, open
     assert page.url == f"{server.url}/live"
 
 
-async def test_a_dead_network_is_noticed_by_its_silence_and_nothing_is_lost(
+async def test_a_connection_that_died_in_silence_is_replaced_and_nothing_is_lost(
     server: Server, opened: Opened
 ) -> None:
     await server.post("Before.")
@@ -156,7 +156,7 @@ async def test_a_dead_network_is_noticed_by_its_silence_and_nothing_is_lost(
         wire.bury()
         for number in range(3):
             await server.post(f"Missed {number}.")
-        # A phone that comes back to the page's tab looks by itself; here it is told to.
+        # Waiting the silence out is tests/js/stream.test.js; here the device says it is back.
         await page.evaluate("dispatchEvent(new Event('online'))")
 
         await expect(texts(page)).to_have_text(
