@@ -339,13 +339,11 @@ class Channel:
                 return
             waiter = self._loop.create_future()
             self._waiters.add(waiter)
-            self._hub.waiting += 1
             try:
                 await asyncio.wait_for(waiter, left)
             except TimeoutError:
                 return
             finally:
-                self._hub.waiting -= 1
                 self._waiters.discard(waiter)
 
     def release_waiters(self) -> None:
@@ -379,7 +377,7 @@ class Hub:
         self.render = render
         self.process = secrets.token_hex(6)
         self.closing = False
-        self.frames = self.slow = self.repairs = self.resets = self.waiting = 0
+        self.frames = self.slow = self.repairs = self.resets = 0
         self.broker: Broker
         self._channels: dict[str, Channel] = {}
         self._opening: dict[str, asyncio.Task[Channel]] = {}

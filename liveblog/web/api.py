@@ -76,7 +76,6 @@ def slug_of(request: Request) -> str:
 
 
 async def create_blog(request: Request) -> Response:
-    auth.guard_origin(request)
     require(await auth.caller_of(request), Action.CREATE_BLOG)
     blog = new_blog(await body.read(request, body.NewBlog))
     await site_of(request).log.create(blog)
@@ -122,7 +121,6 @@ async def show_blog(request: Request) -> Response:
 
 
 async def change_blog(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     await site.log.blog(slug)
     require(await auth.caller_of(request, slug), Action.CHANGE_BLOG)
@@ -197,7 +195,6 @@ def number(request: Request, name: str, default: int | None, least: int, most: i
 
 
 async def publish(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
@@ -245,7 +242,6 @@ async def show_post(request: Request) -> Response:
 
 
 async def change_post(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     caller = await auth.caller_of(request, slug)
     post = await site.log.post(slug, request.path_params["id"])
@@ -279,7 +275,6 @@ def _words(post: Post) -> dict[str, Any]:
 
 
 async def remove_post(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     caller = await auth.caller_of(request, slug)
     post = await site.log.post(slug, request.path_params["id"])
@@ -341,7 +336,6 @@ def _seconds(request: Request) -> float:
 
 
 async def invite(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
@@ -416,7 +410,6 @@ def checked_role(name: str) -> Role:
 
 
 async def revoke(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     await site.log.blog(slug)
     require(await auth.caller_of(request, slug), Action.INVITE)
@@ -425,7 +418,6 @@ async def revoke(request: Request) -> Response:
 
 
 async def join(request: Request) -> Response:
-    auth.guard_origin(request)
     form = await body.read(request, body.Joining)
     name = line("name", form.name, NAME_LONGEST)
     operation = hashed(f"{form.secret} {body.idempotency_key(request) or secrets.token_hex(16)}")
@@ -454,7 +446,6 @@ async def me(request: Request) -> Response:
 
 
 async def logout(request: Request) -> Response:
-    auth.guard_origin(request)
     session = await auth.session_of(request)
     if session is None:
         raise Unauthenticated("Nobody is signed in here.")
@@ -486,7 +477,6 @@ async def list_people(request: Request) -> Response:
 
 
 async def change_person(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
@@ -500,7 +490,6 @@ async def change_person(request: Request) -> Response:
 
 
 async def remove_person(request: Request) -> Response:
-    auth.guard_origin(request)
     site, slug = site_of(request), slug_of(request)
     await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)

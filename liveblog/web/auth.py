@@ -43,8 +43,7 @@ async def session_of(request: HTTPConnection) -> Session | None:
         if session is None:
             raise Unauthenticated("This token is unknown, or its session has ended.")
         return session
-    token = request.cookies.get(cookie_name(request), "")
-    return await site.people.session(token) if token else None
+    return await _present(request)
 
 
 async def caller_of(request: HTTPConnection, slug: str | None = None) -> Caller:

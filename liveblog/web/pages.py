@@ -72,7 +72,6 @@ async def _index(
 
 async def create(request: Request) -> Response:
     """The form for a new blog, for who has no script."""
-    auth.guard_origin(request)
     require(await auth.caller_of(request), Action.CREATE_BLOG)
     form = await body.form(request)
     given: dict[str, object] = {
@@ -135,7 +134,6 @@ def _shown(snapshot: Snapshot, caller: Caller) -> dict[str, Any]:
         "cursor": str(snapshot.cursor),
         "offset": snapshot.cursor.offset,
         "may_write": caller.may(Action.PUBLISH),
-        "may_edit": caller.may_change,
     }
 
 
@@ -180,11 +178,11 @@ def qr(address: str) -> Markup:
 
 
 async def write(request: Request) -> Response:
-    return await _composer(request, {}, {}, "", 200)
+    return await _composer(request, {}, {}, 200)
 
 
 async def _composer(
-    request: Request, form: dict[str, str], errors: dict[str, str], notice: str, status: int
+    request: Request, form: dict[str, str], errors: dict[str, str], status: int
 ) -> Response:
     site, slug = site_of(request), api.slug_of(request)
     snapshot = await site.log.snapshot(slug, limit=COMPOSER_POSTS)
@@ -197,14 +195,13 @@ async def _composer(
         "key": form.get("key") or secrets.token_urlsafe(16),
         "form": Fields(form),
         "errors": Fields(errors),
-        "notice": notice or ("Your post is live." if "sent" in request.query_params else ""),
+        "notice": "Your post is live." if "sent" in request.query_params else "",
     }
     return site.pages.page(request, "write.html", context, status)
 
 
 async def write_form(request: Request) -> Response:
     """The composer's form, for who has no script."""
-    auth.guard_origin(request)
     slug = api.slug_of(request)
     await site_of(request).log.blog(slug)
     caller = await auth.caller_of(request, slug)
@@ -228,9 +225,9 @@ async def write_form(request: Request) -> Response:
         # gets a key of its own.
         form.pop("key")
         errors = {"key": "was sent before. Send it again to post these words too"}
-        return await _composer(request, form, errors, "", STATUS[type(error)])
+        return await _composer(request, form, errors, STATUS[type(error)])
     except Invalid as error:
-        return await _composer(request, form, _by_field(error, "body"), "", 422)
+        return await _composer(request, form, _by_field(error, "body"), 422)
     return RedirectResponse(f"/{slug}/write?sent", 303)
 
 
@@ -250,7 +247,6 @@ def _joining(
 
 async def join_form(request: Request) -> Response:
     """The form that redeems an invitation, for who has no script; a whole link is fine too."""
-    auth.guard_origin(request)
     form = await body.form(request)
     secret = form.get("secret", "").strip().rpartition("#")[2]
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
-from liveblog.web import api, feeds, operations, pages
+from liveblog.web import api, auth, feeds, operations, pages
 from liveblog.web.live import Live
 from liveblog.web.render import STATIC
 
@@ -25,42 +26,52 @@ class Assets(StaticFiles):
         return response
 
 
+class Guarded(Route):
+    """A route that no other site's page can make a browser change something through."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A method that isn't taken here is told so by the route itself.
+        if self.methods and scope["method"] in self.methods:
+            auth.guard_origin(Request(scope))
+        await super().handle(scope, receive, send)
+
+
 _BLOG = "/api/blogs/{slug}"
 
 routes: list[BaseRoute] = [
-    Route("/healthz", operations.healthz),
-    Route("/readyz", operations.readyz),
-    Route("/metrics", operations.metrics),
+    Guarded("/healthz", operations.healthz),
+    Guarded("/readyz", operations.readyz),
+    Guarded("/metrics", operations.metrics),
     Mount("/static", Assets(directory=STATIC), name="static"),
-    Route("/api/me", api.me),
-    Route("/api/join", api.join, methods=["POST"]),
-    Route("/api/logout", api.logout, methods=["POST"]),
-    Route("/api/blogs", api.list_blogs, methods=["GET"]),
-    Route("/api/blogs", api.create_blog, methods=["POST"]),
-    Route(_BLOG, api.show_blog, methods=["GET"]),
-    Route(_BLOG, api.change_blog, methods=["PATCH"]),
-    Route(f"{_BLOG}/posts", api.list_posts, methods=["GET"]),
-    Route(f"{_BLOG}/posts", api.publish, methods=["POST"]),
-    Route(f"{_BLOG}/posts/{{id}}", api.show_post, methods=["GET"]),
-    Route(f"{_BLOG}/posts/{{id}}", api.change_post, methods=["PATCH"]),
-    Route(f"{_BLOG}/posts/{{id}}", api.remove_post, methods=["DELETE"]),
-    Route(f"{_BLOG}/entries", api.entries),
-    Route(f"{_BLOG}/invitations", api.invite, methods=["POST"]),
-    Route(f"{_BLOG}/invitations/{{id}}", api.revoke, methods=["DELETE"]),
-    Route(f"{_BLOG}/people", api.list_people, methods=["GET"]),
-    Route(f"{_BLOG}/people/{{id}}", api.change_person, methods=["PATCH"]),
-    Route(f"{_BLOG}/people/{{id}}", api.remove_person, methods=["DELETE"]),
-    Route("/", pages.index, methods=["GET"]),
-    Route("/", pages.create, methods=["POST"]),
-    Route("/join", pages.join, methods=["GET"]),
-    Route("/join", pages.join_form, methods=["POST"]),
-    Route("/{slug}", pages.feed),
-    Route("/{slug}/posts/{id}", pages.post),
-    Route("/{slug}/screen", pages.screen),
-    Route("/{slug}/write", pages.write, methods=["GET"]),
-    Route("/{slug}/write", pages.write_form, methods=["POST"]),
-    Route("/{slug}/feed.atom", feeds.atom),
-    Route("/{slug}/feed.json", feeds.json),
+    Guarded("/api/me", api.me),
+    Guarded("/api/join", api.join, methods=["POST"]),
+    Guarded("/api/logout", api.logout, methods=["POST"]),
+    Guarded("/api/blogs", api.list_blogs, methods=["GET"]),
+    Guarded("/api/blogs", api.create_blog, methods=["POST"]),
+    Guarded(_BLOG, api.show_blog, methods=["GET"]),
+    Guarded(_BLOG, api.change_blog, methods=["PATCH"]),
+    Guarded(f"{_BLOG}/posts", api.list_posts, methods=["GET"]),
+    Guarded(f"{_BLOG}/posts", api.publish, methods=["POST"]),
+    Guarded(f"{_BLOG}/posts/{{id}}", api.show_post, methods=["GET"]),
+    Guarded(f"{_BLOG}/posts/{{id}}", api.change_post, methods=["PATCH"]),
+    Guarded(f"{_BLOG}/posts/{{id}}", api.remove_post, methods=["DELETE"]),
+    Guarded(f"{_BLOG}/entries", api.entries),
+    Guarded(f"{_BLOG}/invitations", api.invite, methods=["POST"]),
+    Guarded(f"{_BLOG}/invitations/{{id}}", api.revoke, methods=["DELETE"]),
+    Guarded(f"{_BLOG}/people", api.list_people, methods=["GET"]),
+    Guarded(f"{_BLOG}/people/{{id}}", api.change_person, methods=["PATCH"]),
+    Guarded(f"{_BLOG}/people/{{id}}", api.remove_person, methods=["DELETE"]),
+    Guarded("/", pages.index, methods=["GET"]),
+    Guarded("/", pages.create, methods=["POST"]),
+    Guarded("/join", pages.join, methods=["GET"]),
+    Guarded("/join", pages.join_form, methods=["POST"]),
+    Guarded("/{slug}", pages.feed),
+    Guarded("/{slug}/posts/{id}", pages.post),
+    Guarded("/{slug}/screen", pages.screen),
+    Guarded("/{slug}/write", pages.write, methods=["GET"]),
+    Guarded("/{slug}/write", pages.write_form, methods=["POST"]),
+    Guarded("/{slug}/feed.atom", feeds.atom),
+    Guarded("/{slug}/feed.json", feeds.json),
     Route("/{slug}/live", Live()),
     WebSocketRoute("/{slug}/live", Live()),
 ]
