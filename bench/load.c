@@ -8,6 +8,7 @@
  *   entries COUNT MS     wait until every viewer got COUNT entries since the reset, MS at most
  *   stats                what arrived since the reset
  *   reset
+ *   rest US              after each batch of events sleep for so many microseconds (0: never)
  *   drop                 close all viewers
  *   quit
  */
@@ -57,6 +58,7 @@ static int port, first = 1, epoll;
 
 static char path[512];
 static uint64_t wanted, opened, failed, handshakes, connect_began;
+static long rest_us;
 static uint64_t awaited, await_until, await_began;
 
 static uint64_t frames, bytes, entries, entry_bytes, holes, closed, pings;
@@ -383,13 +385,15 @@ static void obey(const char *command)
     } else if (strcmp(command, "reset") == 0) {
         reset();
         printf("{\"open\":%llu}\n", (unsigned long long)opened);
+    } else if (sscanf(command, "rest %ld", &rest_us) == 1) {
+        printf("{\"rest\":%ld}\n", rest_us);
     } else if (strcmp(command, "drop") == 0) {
         drop();
         printf("{\"open\":%llu}\n", (unsigned long long)opened);
     } else if (strcmp(command, "quit") == 0) {
         exit(0);
     } else {
-        printf("{\"error\":\"connect, entries, stats, reset, drop or quit\"}\n");
+        printf("{\"error\":\"connect, entries, stats, reset, rest, drop or quit\"}\n");
     }
 }
 
@@ -498,5 +502,7 @@ int main(int argc, char **argv)
             }
         }
         go_on();
+        if (rest_us)
+            usleep((useconds_t)rest_us);
     }
 }

@@ -24,7 +24,9 @@ _METHOD = f"""\
   burst of {PAYLOAD}-byte entries posted through HTTP, divided by the frames delivered. The embedded
   store's own process is left out. The ratio is to the floor at the same frame size and pace. The
   first ratio is delivery alone, which is all that the floor does: less what the same posts cost in
-  a blog that one person watches. The second one counts everything that the server did.
+  a blog that one person watches. The second one counts everything that the server did. The
+  audience rests for a millisecond after each look, on both sides: a server somewhere else doesn't
+  pay for waking its audience, and here the faster one would have to wake it less often.
 - **Memory** is the growth of the proportional set size of the server's processes, less the store.
   The kernel's socket buffers are not in it.
 - **CPU to connect** is from the TCP handshake to the last of {BACKLOG} entries.

@@ -19,6 +19,7 @@ PAYLOAD = 1000
 BACKLOG = 40
 WRITERS = 16
 POSTS_ON_THE_PAGE = 30
+REST_MICROSECONDS = 1000
 
 RATIO_AIM = 1.3
 MEMORY_AIM_KIB = 12
@@ -144,6 +145,8 @@ def delivery(scale: Scale) -> list[Row]:
         audience.ask("drop")
         audience.connect(scale.viewers, _watch(server))
         floor_audience.connect(scale.viewers, "/live/live")
+        for listening in (audience, floor_audience):
+            listening.ask(f"rest {REST_MICROSECONDS}")
         deliveries = scale.viewers * scale.frames
 
         def post(blog: str, load: Program) -> float:

@@ -14,10 +14,9 @@ from liveblog.delivery.frames import Wire
 if TYPE_CHECKING:
     from liveblog.delivery.hub import Channel
 
-# A viewer may be this far behind in our memory before we stop writing to it. Both marks are
-# named: uvloop's own low mark is 16 bytes.
-HIGH_WATER_BYTES = 64 * 1024
-LOW_WATER_BYTES = 16 * 1024
+# What the kernel doesn't take at once is the last that we write until it is gone: a transport holds
+# nothing of ours, or it has paused us. Both marks are named: uvloop's own low mark is 16 bytes.
+HIGH_WATER_BYTES = LOW_WATER_BYTES = 0
 CLOSING_SECONDS = 5.0
 RECEIVED_MOST_BYTES = 4 * 1024
 
@@ -29,11 +28,22 @@ _NOT_UNDERSTOOD = 1008
 class Viewer(asyncio.Protocol):
     """Somebody who reads along. Costs no task and no waiting coroutine.
 
-    `sent` is the offset of the last entry written. While `paused_at` is set the transport's buffer
-    is over its mark and nothing more is written; from `sent` it goes on once drained.
+    `sent` is the offset of the last entry written. While `paused_at` is set the transport still
+    holds bytes and nothing more is written; from `sent` it goes on once drained. While it isn't,
+    the hub may write to the socket's `descriptor` as well, which is nobody else's for as long as
+    the viewer is in its channel.
     """
 
-    __slots__ = ("_closed", "beat_at", "channel", "paused_at", "sent", "transport", "wire")
+    __slots__ = (
+        "_closed",
+        "beat_at",
+        "channel",
+        "descriptor",
+        "paused_at",
+        "sent",
+        "transport",
+        "wire",
+    )
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -42,11 +52,13 @@ class Viewer(asyncio.Protocol):
         self.beat_at = asyncio.get_running_loop().time()
         self.channel: Channel | None = None
         self.transport: asyncio.Transport
+        self.descriptor = -1
         self._closed = False
 
     def take(self, transport: asyncio.Transport, head: bytes) -> None:
         """Own `transport` from now on and write the answer's `head`."""
         self.transport = transport
+        self.descriptor = transport.get_extra_info("socket").fileno()
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
         transport.set_protocol(self)
         transport.write(head)
