@@ -29,7 +29,7 @@ from liveblog.store.people import People, hashed
 from liveblog.web import operations, problems
 from liveblog.web.guard import Guard
 from liveblog.web.render import Pages
-from liveblog.web.routes import routes
+from liveblog.web.routes import nowhere, routes
 from liveblog.web.site import Site, now
 
 FIRST_SLUG = "live"
@@ -78,6 +78,7 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
                 HTTPException: problems.on_http_exception,
             },
         )
+        app.router.redirect_slashes, app.router.default = False, nowhere
         app.state.site = Site(
             settings, connection, log, people, hub, broker, pages, owner_hash, __version__
         )

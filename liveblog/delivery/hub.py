@@ -23,6 +23,8 @@ from liveblog.store.log import Announced, Backlog, Log
 
 RING_FRAMES = 512
 WRITE_BYTES_MOST = 64 * 1024
+# What a storm of reconnects shares is a few values; who asks for every place gets no memory of it.
+JOINED_BYTES_MOST = 4 * 1024 * 1024
 GATHER_SECONDS = 0.015
 SLICE_SECONDS = 0.004
 PAUSED_SECONDS = 30.0
@@ -75,6 +77,7 @@ class Channel:
         self._repairing: asyncio.Task[None] | None = None
         self._missed = False
         self._joined: dict[tuple[int, Wire], tuple[bytes, int]] = {}
+        self._joined_bytes = 0
         self._take(backlog)
 
     # -- the ring
@@ -86,7 +89,7 @@ class Channel:
         self.base = backlog.after
         self.head = backlog.after
         self._ring: list[Frame] = []
-        self._joined.clear()
+        self._forget_joined()
         self._extend(backlog.entries)
 
     def _extend(self, entries: Iterable[Entry]) -> None:
@@ -100,7 +103,11 @@ class Channel:
         if len(self._ring) > 2 * RING_FRAMES:
             self.base = self._ring[-RING_FRAMES - 1].entry.cursor
             del self._ring[:-RING_FRAMES]
+        self._forget_joined()
+
+    def _forget_joined(self) -> None:
         self._joined.clear()
+        self._joined_bytes = 0
 
     def _forget_words(self, retraction: Entry) -> None:
         # As in the store: whoever reads this place from now on gets no words.
@@ -296,6 +303,9 @@ class Channel:
                     break
                 parts.append(data)
                 size += len(data)
+            self._joined_bytes += size
+            if self._joined_bytes > JOINED_BYTES_MOST:
+                self._forget_joined()
             found = self._joined[offset, wire] = (b"".join(parts), offset + len(parts))
         return found
 
@@ -599,6 +609,7 @@ class Wheel:
         self._slots[self._now] = {}
         heartbeats: dict[tuple[str, int], bytes] = {}
         for viewer, channel in due.items():
+            viewer.received = 0
             if viewer.paused_at is not None:
                 self._insert(viewer, channel, frames.HEARTBEAT_SECONDS / 2)
                 continue

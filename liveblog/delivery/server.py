@@ -7,11 +7,14 @@ import contextlib
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, cast
 
+import orjson
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -21,6 +24,11 @@ from liveblog.delivery.socket import RECEIVED_MOST_BYTES, EventStreamViewer, Soc
 HAND_OVER = "liveblog.hand_over"
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 15
+# A request's head comes in one packet or two, its body over whatever a full hall leaves of a Wi-Fi;
+# who drips would hold a socket for ever.
+HEAD_MOST_BYTES = 64 * 1024
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 60.0
 # Unacknowledged bytes end a connection after this; neither pings nor timeouts free a reader that
 # has stopped, for the kernel goes on holding its buffer.
 USER_TIMEOUT_MILLISECONDS = 20_000
@@ -52,6 +60,11 @@ class UpgradeProtocol(WebSocketsSansIOProtocol):
             extensions = cast(dict[str, Any], self.scope["extensions"])
             extensions[HAND_OVER] = self._hand_over
 
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # Refused, which uvicorn would call an error in the log.
+
     def _hand_over(self, made: Callable[[ServerProtocol], SocketViewer]) -> SocketViewer | None:
         """Give the socket to a viewer; None where the client has gone meanwhile."""
         if self.transport.is_closing() or self.disconnected:
@@ -66,11 +79,81 @@ class UpgradeProtocol(WebSocketsSansIOProtocol):
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """Lets the application begin an event stream, then give the socket to a viewer."""
+    """Bounds how large and how late a request may be; gives the socket of a stream to a viewer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._in_head = True
+        self._head_bytes = 0
+        self._clock: asyncio.TimerHandle | None = None
+        self._expect(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._expect(None)
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MOST_BYTES:
+                self._refuse(431, "The request's head is too large: at most 64 KiB are taken.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast(dict[str, Any], self.scope)["extensions"] = {HAND_OVER: self._hand_over}
+        self._in_head = True
+        self._head_bytes = 0
+        if self._clock is None:
+            self._expect(HEAD_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._expect(BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._expect(None)
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._expect(None)
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "This is not a request of HTTP.")
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        if seconds is not None:
+            self._clock = self.loop.call_later(seconds, self._is_late)
+
+    def _is_late(self) -> None:
+        self._clock = None
+        self._refuse(408, "The request took too long to arrive.")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer what never became a request, and close."""
+        if self.transport.is_closing():
+            return
+        client = self.client[0] if self.client else None
+        _log.info("not_a_request", status=status, client=client)
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        # Not in the middle of another answer, of which it would become a part.
+        if cycle is None or not cycle.response_started or cycle.response_complete:
+            title = HTTPStatus(status).phrase
+            problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+            body = orjson.dumps(problem)
+            head = [f"HTTP/1.1 {status} {title}\r\n".encode()]
+            for name, value in self.server_state.default_headers:
+                head += (name, b": ", value, b"\r\n")
+            head.append(b"content-type: application/problem+json\r\n")
+            head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+            self.transport.write(b"".join(head) + body)
+        self.transport.close()
 
     def _hand_over(
         self, made: Callable[[], EventStreamViewer], headers: Sequence[tuple[bytes, bytes]]
@@ -79,11 +162,15 @@ class StreamProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if self.transport.is_closing() or cycle.disconnected:
             return None
+        if self.pipeline:  # The stream is the last answer here; what was asked behind it gets none.
+            self.transport.close()
+            return None
         head = [b"HTTP/1.1 200 OK\r\n"]
         for name, value in (*self.server_state.default_headers, *headers):
             head += (name, b": ", value, b"\r\n")
         head.append(b"connection: close\r\n\r\n")
         self._unset_keepalive_if_required()
+        self._expect(None)
         self.connections.discard(self)
         viewer = made()
         viewer.take(self.transport, b"".join(head))
@@ -118,7 +205,12 @@ class Server(uvicorn.Server):
         _log.info("draining")
         for server in self.servers:
             server.close()
+        began = asyncio.get_running_loop().time()
         await self._drain()
+        spent = asyncio.get_running_loop().time() - began
+        # One time for both: who runs the process counts from its signal.
+        whole = self.config.timeout_graceful_shutdown or 0
+        self.config.timeout_graceful_shutdown = max(1, round(whole - spent))
         await super().shutdown(sockets)
 
 

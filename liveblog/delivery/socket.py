@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HIGH_WATER_BYTES = LOW_WATER_BYTES = 0
 CLOSING_SECONDS = 5.0
 RECEIVED_MOST_BYTES = 4 * 1024
+# Between two heartbeats: the largest frame, and some pings. Small frames cost more to parse than to
+# send, and all of them are parsed on the one thread that everybody is served by.
+HEARD_MOST_BYTES = RECEIVED_MOST_BYTES + 256
 
 _NOT_TEXT = 1003
 _BAD_TEXT = 1007
@@ -31,7 +34,8 @@ class Viewer(asyncio.Protocol):
     `sent` is the offset of the last entry written. While `paused_at` is set the transport still
     holds bytes and nothing more is written; from `sent` it goes on once drained. While it isn't,
     the hub may write to the socket's `descriptor` as well, which is nobody else's for as long as
-    the viewer is in its channel.
+    the viewer is in its channel. `received` counts bytes from it since its last turn of the
+    wheel.
     """
 
     __slots__ = (
@@ -40,6 +44,7 @@ class Viewer(asyncio.Protocol):
         "channel",
         "descriptor",
         "paused_at",
+        "received",
         "sent",
         "transport",
         "wire",
@@ -53,6 +58,7 @@ class Viewer(asyncio.Protocol):
         self.channel: Channel | None = None
         self.transport: asyncio.Transport
         self.descriptor = -1
+        self.received = 0
         self._closed = False
 
     def take(self, transport: asyncio.Transport, head: bytes) -> None:
@@ -96,11 +102,15 @@ class Viewer(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused_at = asyncio.get_running_loop().time()
+        # Whoever doesn't read isn't listened to either: each ping would make a pong that waits.
+        self.transport.pause_reading()
         if self.channel is not None:
             self.channel.stuck[self] = None
 
     def resume_writing(self) -> None:
         self.paused_at = None
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
         if self.channel is not None:
             self.channel.stuck.pop(self, None)
             self.channel.deliver(self)
@@ -125,13 +135,19 @@ class SocketViewer(Viewer):
 
     def data_received(self, data: bytes) -> None:
         connection = self._connection
-        connection.receive_data(data)
+        room = HEARD_MOST_BYTES - self.received
+        if room <= 0:
+            return
+        self.received += len(data)
+        connection.receive_data(data[:room])
         for event in connection.events_received():
             opcode = event.opcode  # type: ignore[union-attr]
             if opcode in (Opcode.TEXT, Opcode.CONT):
                 self._heard(bytes(event.data), event.fin)  # type: ignore[union-attr]
             elif opcode is Opcode.BINARY:
                 self.close(_NOT_TEXT, "Viewers need to send nothing.")
+        if len(data) > room:
+            self.close(_NOT_UNDERSTOOD, "Viewers need to send nothing.")
         self._flush()
 
     def _heard(self, data: bytes, fin: bool) -> None:

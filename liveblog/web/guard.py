@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from ipaddress import ip_address
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -94,6 +95,18 @@ def _host_is_sound(scope: Scope) -> bool:
     return len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None
 
 
+def _address(said: bytes) -> str | None:
+    # A proxy writes an address, some of them with a port; whatever else it is goes into no log.
+    text = said.decode("latin-1")
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
 def _believe(scope: Scope, hops: int) -> None:
     # Each proxy appends whom it saw: the entry that the outermost trusted one wrote is the last we
     # can believe, everything before it is the client's own word.
@@ -102,8 +115,8 @@ def _believe(scope: Scope, hops: int) -> None:
         if name in (b"x-forwarded-for", b"x-forwarded-proto"):
             seen.setdefault(name, []).extend(part.strip() for part in value.split(b","))
     addresses = seen.get(b"x-forwarded-for", [])
-    if len(addresses) >= hops:
-        scope["client"] = (addresses[-hops].decode("latin-1"), 0)
+    if len(addresses) >= hops and (client := _address(addresses[-hops])) is not None:
+        scope["client"] = (client, 0)
     schemes = seen.get(b"x-forwarded-proto", [])
     if schemes:
         scheme = schemes[-min(hops, len(schemes))].lower()

@@ -57,6 +57,12 @@ class Live:
         elif request.method == "HEAD" or "text/event-stream" not in request.headers.get(
             "accept", ""
         ):
+            try:
+                # Whoever mistyped the blog's name isn't helped by how a stream is opened.
+                await site_of(request).hub.channel(_slug(request))
+            except Refusal as error:
+                await refuse(problems.answer(request, error))
+                return
             await refuse(
                 problems.problem(
                     406,
@@ -77,9 +83,7 @@ async def _join(
 ) -> None:
     site = site_of(request)
     try:
-        slug = request.path_params["slug"]
-        if not is_slug(slug):
-            raise NotFound(f"There is no blog at /{slug}.")
+        slug = _slug(request)
         if site.hub.closing:
             raise Unavailable("The server is about to stop; try again in a moment.")
         channel = await site.hub.channel(slug)
@@ -148,6 +152,13 @@ async def _catch_up(hub: Hub, channel: Channel, viewer: Viewer, at: Cursor) -> N
             at = frame.entry.cursor
     if viewer.is_open:
         channel.join(viewer, at.offset)
+
+
+def _slug(request: HTTPConnection) -> str:
+    slug: str = request.path_params["slug"]
+    if not is_slug(slug):
+        raise NotFound(f"There is no blog at /{slug}.")
+    return slug
 
 
 def _after(request: HTTPConnection) -> str | None:

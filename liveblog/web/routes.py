@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from liveblog.web import api, auth, feeds, operations, pages
+from liveblog.web import api, auth, feeds, operations, pages, problems
 from liveblog.web.live import Live
 from liveblog.web.render import STATIC
 
@@ -75,3 +79,19 @@ routes: list[BaseRoute] = [
     Route("/{slug}/live", Live()),
     WebSocketRoute("/{slug}/live", Live()),
 ]
+
+
+async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """Where no route leads: 404, or back to the path that somebody typed a slash behind."""
+    if scope["type"] == "websocket":
+        socket = WebSocket(scope, receive, send)
+        detail = "There is no stream at this address; a blog's is at /{slug}/live."
+        await socket.send_denial_response(problems.problem(404, detail))
+        return
+    # By path alone: what the request calls this host is not to be believed.
+    path = "/" + scope["path"].strip("/")
+    there = {**scope, "path": path}
+    if path == scope["path"] or all(route.matches(there)[0] is Match.NONE for route in routes):
+        raise HTTPException(404)
+    query = scope["query_string"].decode("latin-1")
+    await RedirectResponse(quote(path) + (f"?{query}" if query else ""))(scope, receive, send)

@@ -1268,6 +1268,53 @@ async def test_behind_a_trusted_proxy_its_https_is_ours(tmp_path: Path) -> None:
         assert (name, "secure" in rest) == ("__Host-liveblog_session", True)
 
 
+@pytest.mark.parametrize(
+    "said, logged",
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("spoofed, 198.51.100.7", "198.51.100.7"),
+        ("198.51.100.7:4711", "198.51.100.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("x" * 5_000, "127.0.0.1"),
+        ("unknown", "127.0.0.1"),
+    ],
+)
+async def test_what_a_proxy_says_of_a_client_is_an_address_or_nothing(
+    tmp_path: Path, said: str, logged: str
+) -> None:
+    async with public(tmp_path, LIVEBLOG_TRUSTED_PROXIES="1") as stage:
+        await stage.http.get("/healthz", headers={"X-Forwarded-For": said})
+
+        line = [line for line in stage.server.log.splitlines() if "/healthz" in line][-1]
+        assert f'"client":"{logged}"' in line
+
+
+@pytest.mark.parametrize(
+    "path, led_to",
+    [
+        ("/live/", "/live"),
+        ("/live//", "/live"),
+        ("//live/", "/live"),
+        ("/live/screen/?x=y", "/live/screen?x=y"),
+        ("/api/blogs/", "/api/blogs"),
+    ],
+)
+async def test_a_slash_too_many_leads_to_the_path_and_to_no_host(
+    stage: Stage, path: str, led_to: str
+) -> None:
+    answer = await stage.http.get(
+        f"{stage.server.url}{path}", headers={"Host": "evil.example"}, follow_redirects=False
+    )
+
+    assert answer.status_code == 307
+    assert answer.headers["location"] == led_to
+
+
+async def test_a_slash_behind_nothing_is_404(stage: Stage) -> None:
+    assert (await stage.http.get("/a/b/c/d/")).status_code == 404
+
+
 async def test_without_a_trusted_proxy_nobody_says_who_they_are(stage: Stage) -> None:
     answer = await stage.http.get(
         stage.api, headers={"X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}

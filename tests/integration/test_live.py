@@ -590,6 +590,42 @@ async def test_what_viewers_should_not_send_closes_with_its_code(three: Story, k
     assert closed.value.rcvd.code == code
 
 
+FLOODS = {
+    "empty pings": masked(Opcode.PING, b""),
+    "pings": masked(Opcode.PING, b"x" * 125),
+    "empty fragments": masked(Opcode.CONT, b"", fin=False),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_flood_of_small_frames_is_cut_off_and_holds_up_nobody(
+    three: Story, kind: str
+) -> None:
+    async with three.socket() as socket, three.socket() as other:
+        await heard(socket)
+        await heard(other)
+        if kind == "empty fragments":
+            socket.transport.write(masked(Opcode.TEXT, b"", fin=False))
+        socket.transport.write(FLOODS[kind] * (4_000_000 // len(FLOODS[kind])))
+        with within(1.0, "what another one gets"):
+            await three.publish("four")
+            assert (await heard(other))["post"]["body"] == "four"
+        with within(6.0, "the close"):
+            async with asyncio.timeout(6):
+                await socket.wait_closed()
+
+
+async def test_pings_within_reason_are_answered_for_as_long_as_they_come(three: Story) -> None:
+    async with three.socket() as socket:
+        await heard(socket)
+        for _ in range(30):
+            async with asyncio.timeout(5):
+                await (await socket.ping(b"x" * 100))
+        await three.publish("four")
+
+        assert (await heard(socket))["post"]["body"] == "four"
+
+
 async def test_a_ping_is_answered_and_a_close_too(three: Story) -> None:
     async with three.socket() as socket:
         await heard(socket)
@@ -628,6 +664,20 @@ async def test_no_blog_is_refused_before_the_upgrade(running: Server, slug: str)
     assert refused.value.response.status_code == 404
     assert answer.status_code == poll.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_socket_to_any_other_address_is_404(running: Server) -> None:
+    for path in ("/live", "/api/blogs", "/", "/live/live/more"):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"{running.websocket_url}{path}", proxy=None):
+                pass
+        assert refused.value.response.status_code == 404
+        assert refused.value.response.headers["content-type"] == "application/problem+json"
+    assert "handshake" not in running.log
+
+
+async def test_a_mistyped_blog_is_404_also_to_who_asks_for_no_stream(running: Server) -> None:
+    assert (await running.get("/no-such-blog/live", Accept="text/html")).status_code == 404
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "application/json", "text/plain"])

@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from liveblog import cli, settings
-from liveblog.delivery import frames, hub, socket
+from liveblog.delivery import frames, hub, server, socket
 from liveblog.domain import blog, invitation, person, post
 from liveblog.domain.blog import Blog, BlogState
 from liveblog.domain.cursor import Cursor
@@ -53,10 +53,16 @@ BOUNDS = {
     "`limit` of posts ": api.POSTS_DEFAULT,
     "entries an answer of `/entries`": api.ENTRIES_MOST,
     "`wait`": int(api.WAIT_MOST_SECONDS),
+    "request line and header fields": server.HEAD_MOST_BYTES,
+    "time for the head of a request": int(server.HEAD_SECONDS),
+    "time for its body": int(server.BODY_SECONDS),
     "frame from a viewer": socket.RECEIVED_MOST_BYTES,
+    "all frames from a viewer between two heartbeats": socket.HEARD_MOST_BYTES,
     "heartbeat": frames.HEARTBEAT_SECONDS,
     "a viewer that doesn't read": int(hub.PAUSED_SECONDS),
-    "drain (`LIVEBLOG_DRAIN_SECONDS`)": int(settings.Settings().drain_seconds),
+    "drain (`LIVEBLOG_DRAIN_SECONDS`), of viewers and requests together": int(
+        settings.Settings().drain_seconds
+    ),
 }
 
 

@@ -50,6 +50,12 @@ class Ear(asyncio.Transport):
     def abort(self) -> None:
         pass
 
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
 
 class Listener(Viewer):
     """Writes down what it is written, and reads at most `room` bytes before it falls behind."""
@@ -262,6 +268,20 @@ async def test_a_storm_of_reconnects_shares_its_backlog(channel: Channel) -> Non
 
     first = viewers[0].bytes[0]
     assert all(viewer.bytes[0] is first for viewer in viewers)
+
+
+async def test_who_asks_for_every_place_fills_no_memory(hub: Hub) -> None:
+    big = [entry(offset, post=a_post("live", "x" * 5_000)) for offset in range(1, 301)]
+    channel = Channel("live", hub, backlog(1, 300, big))
+    written = 0
+    for start in range(299):
+        viewer = Listener(room=0)  # Takes one write and no more.
+        channel.join(viewer, start)
+        written += len(viewer.bytes[0])
+
+    assert written > 2 * hubs.JOINED_BYTES_MOST, "or there was nothing to forget"
+    held = sum(len(data) for data, _ in channel._joined.values())
+    assert held <= hubs.JOINED_BYTES_MOST
 
 
 async def test_a_burst_goes_out_in_few_writes(channel: Channel) -> None:
