@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from liveblog.domain.errors import FieldError, Invalid
 from liveblog.domain.markdown import render
-from liveblog.domain.text import line, optional_line, prose
+from liveblog.domain.text import Checks, line, optional_line, prose
 
 BODY_LONGEST = 20_000
 HEADLINE_LONGEST = 200
@@ -90,16 +90,19 @@ def drafted(
 
     Raises: Invalid, naming every field that isn't.
     """
-    return Draft(
-        body=prose("body", body, BODY_LONGEST),
+    checks = Checks()
+    draft = Draft(
+        body=checks.of(prose, "body", body, BODY_LONGEST),
         kind=kind,
-        headline=optional_line("headline", headline, HEADLINE_LONGEST),
+        headline=checks.of(optional_line, "headline", headline, HEADLINE_LONGEST),
         key=key,
         pinned=pinned,
-        tags=_checked_tags(tags),
-        session=optional_line("session", session, SESSION_LONGEST),
+        tags=checks.of(_checked_tags, tags),
+        session=checks.of(optional_line, "session", session, SESSION_LONGEST),
         captured_at=captured_at,
     )
+    checks.settle()
+    return draft
 
 
 def published(draft: Draft, *, id: str, blog: str, author: Author, at: datetime) -> Post:

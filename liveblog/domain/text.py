@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from liveblog.domain.errors import FieldError, Invalid
+
+_T = TypeVar("_T")
 
 _KEPT_CONTROLS = {"\n", "\t"}
 # Embedding and override marks can turn a whole page around (Unicode TR 36, section 2.5);
@@ -12,6 +16,9 @@ _KEPT_CONTROLS = {"\n", "\t"}
 _OVERRIDES = {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e"}
 # Characters that XML, and so a feed, can't hold in any form (XML 1.0, section 2.2).
 _NOT_IN_XML = {"\ufffe", "\uffff"}
+# Letters and a symbol by their category, and yet nothing to see.
+_UNSEEN = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
+_UNSEEN_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp"}
 _LEFT_OUT = _OVERRIDES | _NOT_IN_XML
 # No language needs more (Unicode UAX 15, "Stream-Safe Text Format"), and putting marks in their
 # order takes time quadratic in how many stand in a row.
@@ -39,7 +46,7 @@ def prose(field: str, value: str, longest: int) -> str:
     Raises: Invalid.
     """
     text = cleaned(value).strip()
-    if not text:
+    if _is_blank(text):
         raise Invalid(FieldError(field, "must not be empty"))
     return _bounded(field, text, longest)
 
@@ -50,14 +57,41 @@ def line(field: str, value: str, longest: int) -> str:
     Raises: Invalid.
     """
     text = " ".join(cleaned(value).split())
-    if not text:
+    if _is_blank(text):
         raise Invalid(FieldError(field, "must not be empty"))
     return _bounded(field, text, longest)
 
 
 def optional_line(field: str, value: str | None, longest: int) -> str | None:
     """As `line`, but nothing and blanks are `None`."""
-    return line(field, value, longest) if value and cleaned(value).strip() else None
+    return line(field, value, longest) if value and not _is_blank(cleaned(value)) else None
+
+
+class Checks:
+    """Checks field by field, and tells of all that fail at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[FieldError] = []
+
+    def of(self, check: Callable[..., _T], *values: object) -> _T:
+        """What `check` makes of the values; nothing to be used before `settle`, if it refuses."""
+        try:
+            return check(*values)
+        except Invalid as error:
+            self._errors += error.errors
+            return cast(_T, None)
+
+    def settle(self) -> None:
+        """Raises: Invalid, if anything was."""
+        if self._errors:
+            raise Invalid(*self._errors)
+
+
+def _is_blank(text: str) -> bool:
+    return all(
+        unicodedata.category(character) in _UNSEEN_CATEGORIES or character in _UNSEEN
+        for character in text
+    )
 
 
 def _without_piles(text: str) -> str:

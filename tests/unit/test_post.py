@@ -105,6 +105,13 @@ def test_what_is_over_its_bound_is_refused_by_name(field: str, words: dict[str, 
     assert [each.field for each in error.value.errors] == [field]
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(Invalid) as error:
+        post(body="", headline="x" * (HEADLINE_LONGEST + 1), tags=["#"], session="x" * 1000)
+
+    assert [each.field for each in error.value.errors] == ["body", "headline", "tags", "session"]
+
+
 def test_a_first_revision_has_its_html_and_no_edit() -> None:
     made = post(key=True, pinned=True, captured_at=AT - timedelta(hours=1))
 

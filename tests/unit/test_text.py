@@ -63,7 +63,13 @@ def test_a_line_is_one_line() -> None:
     assert line("title", "  Doors\n\topen \u2003 now ", 20) == "Doors open now"
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u2003\u00a0", "\x00", "\u202e", "\ud800"])
+@pytest.mark.parametrize(
+    "blank",
+    [
+        "", " ", "\n\t", "\u2003\u00a0", "\x00", "\u202e", "\ud800", "\u200b", "\u00ad",
+        "\u2063\ufeff", "\u2060 \u200b", "\u3164", "\u2800", "\u115f\u1160\uffa0",
+    ],
+)  # fmt: skip
 def test_blanks_are_nothing(blank: str) -> None:
     with pytest.raises(Invalid) as from_prose:
         prose("body", blank, 10)
