@@ -65,13 +65,15 @@ class UpgradeProtocol(WebSocketsSansIOProtocol):
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True  # Refused, which uvicorn would call an error in the log.
 
-    def _hand_over(self, made: Callable[[ServerProtocol], SocketViewer]) -> SocketViewer | None:
+    def _hand_over(
+        self, made: Callable[[ServerProtocol], SocketViewer], welcome: bytes
+    ) -> SocketViewer | None:
         """Give the socket to a viewer; None where the client has gone meanwhile."""
         if self.transport.is_closing() or self.disconnected:
             return None
         self.conn.send_response(self.response)
         viewer = made(self.conn)
-        viewer.take(self.transport, b"".join(self.conn.data_to_send()))
+        viewer.take(self.transport, b"".join((*self.conn.data_to_send(), welcome)))
         self.connections.discard(self)
         self.transport = _Gone()
         self.handshake_complete = self.close_sent = self.disconnected = True
@@ -156,7 +158,10 @@ class StreamProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _hand_over(
-        self, made: Callable[[], EventStreamViewer], headers: Sequence[tuple[bytes, bytes]]
+        self,
+        made: Callable[[], EventStreamViewer],
+        welcome: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> EventStreamViewer | None:
         """Give the socket to a viewer; None where the client has gone meanwhile."""
         cycle = self.cycle
@@ -168,7 +173,7 @@ class StreamProtocol(HttpToolsProtocol):
         head = [b"HTTP/1.1 200 OK\r\n"]
         for name, value in (*self.server_state.default_headers, *headers):
             head += (name, b": ", value, b"\r\n")
-        head.append(b"connection: close\r\n\r\n")
+        head += (b"connection: close\r\n\r\n", welcome)
         self._unset_keepalive_if_required()
         self._expect(None)
         self.connections.discard(self)

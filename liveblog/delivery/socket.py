@@ -20,7 +20,7 @@ HIGH_WATER_BYTES = LOW_WATER_BYTES = 0
 CLOSING_SECONDS = 5.0
 RECEIVED_MOST_BYTES = 4 * 1024
 # Between two heartbeats: the largest frame, and some pings. Small frames cost more to parse than to
-# send, and all of them are parsed on the one thread that everybody is served by.
+# send, and all are parsed on the one thread that everybody is served by.
 HEARD_MOST_BYTES = RECEIVED_MOST_BYTES + 256
 
 _NOT_TEXT = 1003
@@ -61,13 +61,13 @@ class Viewer(asyncio.Protocol):
         self.received = 0
         self._closed = False
 
-    def take(self, transport: asyncio.Transport, head: bytes) -> None:
-        """Own `transport` from now on and write the answer's `head`."""
+    def take(self, transport: asyncio.Transport, opening: bytes) -> None:
+        """Own `transport` from now on and write the first bytes: the answer's head, the welcome."""
         self.transport = transport
         self.descriptor = transport.get_extra_info("socket").fileno()
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
         transport.set_protocol(self)
-        transport.write(head)
+        transport.write(opening)
         if not transport.is_reading():
             transport.resume_reading()
 
@@ -102,15 +102,11 @@ class Viewer(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused_at = asyncio.get_running_loop().time()
-        # Whoever doesn't read isn't listened to either: each ping would make a pong that waits.
-        self.transport.pause_reading()
         if self.channel is not None:
             self.channel.stuck[self] = None
 
     def resume_writing(self) -> None:
         self.paused_at = None
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
         if self.channel is not None:
             self.channel.stuck.pop(self, None)
             self.channel.deliver(self)

@@ -96,20 +96,22 @@ async def _join(
 
     format: Format = "html" if request.query_params.get("format") == "html" else "json"
     wire = _wire(transport, format, site.shared_origin(request))
+    # From here to the hub's join without an await where the ring reaches: nothing falls between.
+    welcome = frames.wrapped(
+        transport,
+        frames.welcome(
+            head=channel.head,
+            resumed=start is not None,
+            blog=channel.blog,
+            viewers=channel.reading + 1,
+        ),
+    )
     if transport == "ws":
-        viewer = hand_over(lambda connection: SocketViewer(wire, connection))
+        viewer = hand_over(lambda connection: SocketViewer(wire, connection), welcome)
     else:
-        viewer = hand_over(lambda: EventStreamViewer(wire), _STREAM_HEADERS)
+        viewer = hand_over(lambda: EventStreamViewer(wire), welcome, _STREAM_HEADERS)
     if viewer is None:
         return
-    # From here to the hub's join without an await where the ring reaches: nothing falls between.
-    welcome = frames.welcome(
-        head=channel.head,
-        resumed=start is not None,
-        blog=channel.blog,
-        viewers=channel.reading + 1,
-    )
-    viewer.write(frames.wrapped(wire.transport, welcome))
     if start is None:
         channel.join(viewer, channel.head.offset)
     elif channel.holds(start):

@@ -43,6 +43,9 @@ class Guarded(Route):
 _BLOG = "/api/blogs/{slug}"
 
 routes: list[BaseRoute] = [
+    # First: a hall that comes back asks for nothing else.
+    WebSocketRoute("/{slug}/live", Live()),
+    Route("/{slug}/live", Live()),
     Guarded("/healthz", operations.healthz),
     Guarded("/readyz", operations.readyz),
     Guarded("/metrics", operations.metrics),
@@ -76,8 +79,6 @@ routes: list[BaseRoute] = [
     Guarded("/{slug}/write", pages.write_form, methods=["POST"]),
     Guarded("/{slug}/feed.atom", feeds.atom),
     Guarded("/{slug}/feed.json", feeds.json),
-    Route("/{slug}/live", Live()),
-    WebSocketRoute("/{slug}/live", Live()),
 ]
 
 

@@ -50,12 +50,6 @@ class Ear(asyncio.Transport):
     def abort(self) -> None:
         pass
 
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
 
 class Listener(Viewer):
     """Writes down what it is written, and reads at most `room` bytes before it falls behind."""
