@@ -9,6 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -73,6 +74,9 @@ class Chapter:
             else:
                 shown.pop(entry.id, None)
         return shown
+
+
+_compressions = cycle(["deflate", None])
 
 
 class Watcher:
@@ -176,8 +180,9 @@ class Watcher:
     async def _listen(self) -> None:
         query = urlencode({"after": self.chapter.cursor})
         address = f"{self.url.replace('http', 'ws', 1)}/{self.slug}/live?{query}"
+        # Every other one takes compressed frames, so that both are held against the truth.
         async with connect(
-            address, proxy=None, compression=None, max_size=None, ping_interval=None,
+            address, proxy=None, compression=next(_compressions), max_size=None, ping_interval=None,
             open_timeout=ANSWER_SECONDS, close_timeout=0.2,
         ) as socket:  # fmt: skip
             welcome = json.loads(await socket.recv())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,11 @@ from liveblog.domain.post import Post
 
 HEARTBEAT_SECONDS = 25
 
+# Below this a compressed frame saves no packet, and the viewer's work is for nothing.
+DEFLATE_LEAST_BYTES = 256
+
+# "deflate" is a WebSocket that takes compressed messages without context takeover (RFC 7692).
+Transport = Literal["ws", "deflate", "sse"]
 Format = Literal["json", "html"]
 Render = Callable[[Blog, Post, str], str]
 
@@ -27,7 +33,7 @@ class Wire(NamedTuple):
     `origin` is part of it because a post names its own absolute address.
     """
 
-    transport: Literal["ws", "sse"]
+    transport: Transport
     format: Format
     origin: str
 
@@ -68,19 +74,29 @@ def heartbeat(offset: int) -> bytes:
     return orjson.dumps({"type": "heartbeat", "offset": offset})
 
 
-def wrapped(transport: Literal["ws", "sse"], payload: bytes, id: str | None = None) -> bytes:
+def wrapped(transport: Transport, payload: bytes, id: str | None = None) -> bytes:
     """A payload as one WebSocket text frame (RFC 6455, 5.2) or one server-sent event.
 
     Only entries have an `id`: a browser that saw one on a welcome would skip its backlog.
     """
     if transport == "sse":
         return b"".join((b"id: " + id.encode() + b"\n" if id else b"", b"data: ", payload, b"\n\n"))
+    first = 0x81
+    if transport == "deflate" and len(payload) >= DEFLATE_LEAST_BYTES:
+        first, payload = 0xC1, _deflated(payload)
     size = len(payload)
     if size < 126:
-        return bytes((0x81, size)) + payload
+        return bytes((first, size)) + payload
     if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def _deflated(payload: bytes) -> bytes:
+    # A message of its own (RFC 7692, 7.2.1), so it can be shared: it refers to none before it.
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return data.removesuffix(b"\x00\x00\xff\xff")
 
 
 class Frame:

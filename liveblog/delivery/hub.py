@@ -8,13 +8,13 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 import structlog
 
 from liveblog.delivery import frames
 from liveblog.delivery.broker import Broker
-from liveblog.delivery.frames import Frame, Render, Wire
+from liveblog.delivery.frames import Frame, Render, Transport, Wire
 from liveblog.delivery.socket import Viewer
 from liveblog.domain.cursor import Cursor, Verdict, judge
 from liveblog.domain.entry import Entry, EntryAction
@@ -345,8 +345,7 @@ class Channel:
 
     def say(self, payload: bytes) -> None:
         """Write something that isn't an entry to everybody who isn't behind."""
-        kinds: tuple[Literal["ws", "sse"], ...] = ("ws", "sse")
-        data = {kind: frames.wrapped(kind, payload) for kind in kinds}
+        data = {kind: frames.wrapped(kind, payload) for kind in get_args(Transport)}
         self.sent_at = self._loop.time()
         for viewer in list(self.viewers):
             if viewer.paused_at is None:

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -35,6 +36,11 @@ USER_TIMEOUT_MILLISECONDS = 20_000
 # What the kernel may hide from us of a viewer who reads slowly.
 NOT_SENT_BYTES = 32 * 1024
 
+# Compressed, but each message for itself: only so can all viewers share its bytes.
+_DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True, client_no_context_takeover=True
+)
+
 _log = structlog.get_logger()
 
 
@@ -53,6 +59,10 @@ class _Gone(asyncio.Transport):
 
 class UpgradeProtocol(WebSocketsSansIOProtocol):
     """Lets the application decide on the handshake, then give the socket to a viewer."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.conn.available_extensions = [_DEFLATE]
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from zlib import MAX_WBITS
 
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -172,6 +174,19 @@ class SocketViewer(Viewer):
                 self._closed = True
                 self._leave()
                 self.transport.close()
+
+
+def shares_deflate(connection: ServerProtocol) -> bool:
+    """Whether a viewer can read messages that were compressed for all, whatever it was sent before.
+
+    One that wants a smaller window can't: it gets plain ones, which may always be mixed in.
+    """
+    return any(
+        isinstance(each, PerMessageDeflate)
+        and each.local_no_context_takeover
+        and each.local_max_window_bits == MAX_WBITS
+        for each in connection.extensions
+    )
 
 
 class EventStreamViewer(Viewer):

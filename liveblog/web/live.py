@@ -16,7 +16,7 @@ from liveblog.delivery import frames
 from liveblog.delivery.frames import Format, Wire
 from liveblog.delivery.hub import BLOG_GONE, RESTART, Channel, Hub
 from liveblog.delivery.server import HAND_OVER
-from liveblog.delivery.socket import EventStreamViewer, SocketViewer, Viewer
+from liveblog.delivery.socket import EventStreamViewer, SocketViewer, Viewer, shares_deflate
 from liveblog.domain.blog import is_slug
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.errors import NotFound, Refusal, Unavailable
@@ -95,7 +95,7 @@ async def _join(
         return
 
     format: Format = "html" if request.query_params.get("format") == "html" else "json"
-    wire = _wire(transport, format, site.shared_origin(request))
+    origin = site.shared_origin(request)
     # From here to the hub's join without an await where the ring reaches: nothing falls between.
     welcome = frames.wrapped(
         transport,
@@ -107,8 +107,14 @@ async def _join(
         ),
     )
     if transport == "ws":
-        viewer = hand_over(lambda connection: SocketViewer(wire, connection), welcome)
+        viewer = hand_over(
+            lambda connection: SocketViewer(
+                _wire("deflate" if shares_deflate(connection) else "ws", format, origin), connection
+            ),
+            welcome,
+        )
     else:
+        wire = _wire(transport, format, origin)
         viewer = hand_over(lambda: EventStreamViewer(wire), welcome, _STREAM_HEADERS)
     if viewer is None:
         return

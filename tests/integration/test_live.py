@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,10 @@ import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+)
 from websockets.frames import Frame, Opcode
 
 from liveblog.delivery.frames import HEARTBEAT_SECONDS
@@ -549,7 +554,7 @@ SENT: dict[str, tuple[int, bytes]] = {
     "bad UTF-8": (1007, masked(Opcode.TEXT, b"\xc3\x28")),
     "binary": (1003, masked(Opcode.BINARY, b"\x00\x01")),
     "a reserved opcode": (1002, b"\x83\x80mask"),
-    "a reserved bit": (1002, b"\xc1\x80mask"),
+    "a reserved bit": (1002, b"\xa1\x80mask"),
     "no mask": (1002, b"\x81\x05hello"),
     "a continuation of nothing": (1002, masked(Opcode.CONT, b"x")),
     "a ping in fragments": (1002, b"\x09\x80mask"),
@@ -588,6 +593,65 @@ async def test_what_viewers_should_not_send_closes_with_its_code(three: Story, k
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
+
+
+class Counted(ClientConnection):
+    """Counts what comes in."""
+
+    came = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.came += len(data)
+        super().data_received(data)
+
+
+OFFERS: dict[str, ClientPerMessageDeflateFactory] = {
+    "as browsers do": ClientPerMessageDeflateFactory(client_max_window_bits=True),
+    "nothing in particular": ClientPerMessageDeflateFactory(),
+    "no takeover": ClientPerMessageDeflateFactory(
+        server_no_context_takeover=True, client_no_context_takeover=True
+    ),
+    "a small window of its own": ClientPerMessageDeflateFactory(client_max_window_bits=9),
+    "a small window of ours": ClientPerMessageDeflateFactory(server_max_window_bits=9),
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_compressed_or_not_everybody_reads_the_same(three: Story, offer: str) -> None:
+    address = three.server.websocket_url + three.address()
+    # What is there twice, too far apart for a small window.
+    words = secrets.token_urlsafe(3000)
+    async with (
+        three.socket() as one,
+        connect(address, proxy=None, compression=None, extensions=[OFFERS[offer]]) as other,
+    ):
+        for body in (f"{words} {words}", "short", f"{words} {words}"):
+            await three.publish(body)
+        frames = [[await heard(socket) for _ in range(4)] for socket in (one, other)]
+        (extension,) = other.protocol.extensions
+
+    assert [frame["post"]["body"] for frame in frames[1][1:]] == [
+        f"{words} {words}", "short", f"{words} {words}",
+    ]  # fmt: skip
+    assert frames[0][1:] == frames[1][1:]
+    assert isinstance(extension, PerMessageDeflate)
+    assert extension.remote_no_context_takeover, "what is shared refers to nothing before it"
+
+
+async def test_compressed_is_smaller_on_the_wire(three: Story) -> None:
+    sizes = []
+    for compression in ("deflate", None):
+        async with connect(
+            three.server.websocket_url + three.address(three.start), proxy=None,
+            compression=compression, create_connection=Counted,
+        ) as socket:  # fmt: skip
+            assert isinstance(socket, Counted)
+            await three.publish("word " * 2000)
+            while (await heard(socket)).get("post", {}).get("body") != ("word " * 2000).strip():
+                pass
+            sizes.append(socket.came)
+
+    assert sizes[0] < sizes[1] / 3
 
 
 FLOODS = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from websockets.client import ClientProtocol
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame as ReadFrame
 from websockets.frames import Opcode
 from websockets.protocol import State
@@ -35,9 +38,10 @@ def publication(post: Post) -> Frame:
     return Frame(Entry(AT, EntryAction.PUBLISH, post.id, post), a_blog("live"), article)
 
 
-def read_by_a_client(data: bytes) -> list[ReadFrame]:
+def read_by_a_client(data: bytes, *extensions: Extension) -> list[ReadFrame]:
     client = ClientProtocol(parse_uri("ws://localhost"), max_size=None)
     client.state = State.OPEN
+    client.extensions = list(extensions)
     client.reader.feed_data(data)
     client.parser = client.parse()  # As if the handshake were over.
     next(client.parser)
@@ -70,6 +74,23 @@ def test_frames_joined_in_one_write_are_read_as_many() -> None:
     read = read_by_a_client(b"".join(frames.wrapped("ws", b"x" * size) for size in sizes))
 
     assert [len(frame.data) for frame in read] == list(sizes)
+
+
+def test_a_compressed_frame_is_a_message_of_its_own() -> None:
+    payloads = [b'{"text":"%s"}' % (b"word " * count) for count in (100, 10_000, 50)]
+    written = [frames.wrapped("deflate", payload) for payload in payloads]
+
+    for order in ([0, 1, 2], [2, 1, 0], [1]):
+        takes_them = PerMessageDeflate(True, True, zlib.MAX_WBITS, zlib.MAX_WBITS)
+        read = read_by_a_client(b"".join(written[place] for place in order), takes_them)
+        assert [bytes(frame.data) for frame in read] == [payloads[place] for place in order]
+    assert len(written[1]) < len(payloads[1]) / 2
+
+
+def test_what_is_short_is_not_compressed() -> None:
+    payload = b"x" * (frames.DEFLATE_LEAST_BYTES - 1)
+
+    assert frames.wrapped("deflate", payload) == frames.wrapped("ws", payload)
 
 
 def test_an_event_has_an_id_only_if_it_is_an_entry() -> None:
