@@ -329,7 +329,10 @@ class Channel:
     def _pump(self, rest: list[Viewer] | None = None, reached: int = 0) -> None:
         started = self._loop.time()
         if rest is None:
-            rest, reached = list(self.viewers), self.head.offset
+            everybody, reached = list(self.viewers), self.head.offset
+            # From another one each time, so that nobody is the last to know for ever.
+            turn = random.randrange(len(everybody) or 1)
+            rest = everybody[turn:] + everybody[:turn]
             self.sent_at = started
         while rest:
             self._deliver_to(rest[-64:])

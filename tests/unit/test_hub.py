@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -63,8 +64,10 @@ class Listener(Viewer):
         self.writes = 0
         self.bytes: list[bytes] = []
         self.closed: int | None = None
+        self.on_write: Callable[[], None] = lambda: None
 
     def write(self, data: bytes) -> None:
+        self.on_write()
         self.writes += 1
         self.bytes.append(data)
         for event in data.decode().removesuffix("\n\n").split("\n\n"):
@@ -322,6 +325,24 @@ async def test_a_fan_out_to_many_reaches_each_once(channel: Channel) -> None:
     await eventually(lambda: all(viewer.sent == 30 for viewer in viewers))
 
     assert Counter(tuple(viewer.offsets) for viewer in viewers) == {tuple(range(11, 31)): 500}
+
+
+async def test_nobody_is_always_the_last_to_hear(channel: Channel) -> None:
+    viewers = [Listener() for _ in range(10)]
+    for viewer in viewers:
+        channel.join(viewer, 10)
+    last = set()
+
+    for offset in range(11, 51):
+        heard: list[int] = []
+        for number, viewer in enumerate(viewers):
+            viewer.on_write = partial(heard.append, number)
+        channel.offer(announcement(offset))
+        while len(heard) < 10:
+            await asyncio.sleep(0.001)
+        last.add(heard[-1])
+
+    assert len(last) > 1
 
 
 async def test_who_leaves_hears_no_more(channel: Channel) -> None:
