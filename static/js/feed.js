@@ -3,13 +3,12 @@
 import { Moments } from "./moments.js";
 import { Status } from "./status.js";
 import { Stream } from "./stream.js";
-import { Timeline } from "./timeline.js";
+import { AT_TOP_PX, Timeline } from "./timeline.js";
 import { clockIn, keepTimes } from "./times.js";
 
 const QUIET_MS = 10 * 60_000;
 const AWAY_MS = 60_000;
 const SAID_EVERY_MS = 10_000;
-const AT_TOP_PX = 8;
 // A connection that is back at once was never missed.
 const GRACE_MS = 1500;
 const FETCH_MS = 15_000;
@@ -214,12 +213,12 @@ function showHeld() {
 }
 
 part("pill").addEventListener("click", () => {
+  // At once, and before they go in: on a way up, what comes meanwhile would wait, and stop the way.
+  scrollTo({ top: 0, behavior: "instant" });
   timeline.release();
-  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  scrollTo({ top: 0, behavior: isCalm ? "instant" : "smooth" });
 });
 part("retry").addEventListener("click", () => stream.retry());
-addEventListener("scroll", () => timeline.held && scrollY < 8 && timeline.release(), { passive: true });
+addEventListener("scroll", () => timeline.held && scrollY < AT_TOP_PX && timeline.release(), { passive: true });
 
 function announce() {
   unsaid += 1;

@@ -1,5 +1,8 @@
 /** The posts on the page: put in, replaced and taken out where the reader is, without moving their place. */
 
+/** So near the top a reader is at the top, and stays there whatever comes in. */
+export const AT_TOP_PX = 8;
+
 const GONE_MOST = 1000;
 const LATE_MOST = 100;
 const NEW_MS = 2000;
@@ -96,7 +99,12 @@ export class Timeline extends EventTarget {
 
   /** Change the page above the reader without moving what they read. */
   inPlace(change) {
-    const seen = scrollY > 0 ? this.#inSight() : [];
+    if (scrollY < AT_TOP_PX) {
+      change();
+      if (scrollY > 0) scrollTo({ top: 0, behavior: "instant" });
+      return;
+    }
+    const seen = this.#inSight();
     change();
     for (const { id, top } of seen) {
       const now = this.find(id);

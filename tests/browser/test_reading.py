@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -70,6 +72,48 @@ async def test_the_place_is_kept_whatever_changes_above_it(
     await expect(pill).to_be_visible()
     assert (await place(page))[0] == before[0]
     assert abs((await place(page))[1] - before[1]) <= 2
+
+
+@pytest.mark.parametrize("more", [1, 5])
+async def test_the_pill_leads_to_the_newest_post_also_while_more_arrive(
+    server: Server, opened: Opened, more: int
+) -> None:
+    await busy(server)
+    page = await opened(f"{server.url}/live")
+    await connected(page)
+    await read_on(page)
+    await server.post(f"One. {LONG}")
+    pill = page.get_by_role("button", name=re.compile("new posts?"))
+    await expect(pill).to_be_visible()
+
+    async with asyncio.TaskGroup() as together:
+        together.create_task(pill.click())
+        for number in range(more):
+            together.create_task(server.post(f"Meanwhile {number}. {LONG}"))
+
+    await expect(texts(page)).to_have_count(13 + more)
+    await expect(pill).to_be_hidden()
+    assert await page.evaluate("scrollY") == 0
+
+
+@pytest.mark.parametrize("left", [1, 7])
+async def test_whoever_scrolls_up_nearly_to_the_top_has_the_new_posts_in_sight(
+    server: Server, opened: Opened, left: int
+) -> None:
+    await busy(server)
+    page = await opened(f"{server.url}/live", viewport=DESKTOP)
+    await connected(page)
+    await read_on(page)
+    for number in range(4):
+        await server.post(f"New {number}. {LONG}")
+    pill = page.get_by_role("button", name="4 new posts")
+    await expect(pill).to_be_visible()
+
+    await page.mouse.wheel(0, left - await page.evaluate("scrollY"))
+
+    await expect(texts(page)).to_have_count(16)
+    await scrolled(page, "scrollY === 0")
+    await expect(pill).to_be_hidden()
 
 
 async def test_the_pill_counts_no_post_that_was_taken_back(server: Server, opened: Opened) -> None:

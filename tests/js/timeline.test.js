@@ -91,6 +91,17 @@ test("what is read doesn't move when something above it changes", () => {
   assert(scrollY > 0 && Math.abs(read.getBoundingClientRect().top - top) < 2, "the reader was moved");
 });
 
+test("a reader who is as good as at the top stays at the top, and what comes is in sight", () => {
+  const { say, list } = world();
+  for (let offset = 1; offset <= 30; offset++) say("publish", offset, `p${offset}`, "<p>line</p>".repeat(6));
+  for (const article of list.children) article.style.setProperty("display", "block");
+  scrollTo(0, 7);
+
+  say("publish", 31, "p31", "<p>line</p>".repeat(6));
+
+  equal(scrollY, 0);
+});
+
 test("what is read doesn't move when the very post at the top of the screen goes", () => {
   const { say, list } = world();
   for (let offset = 1; offset <= 30; offset++) say("publish", offset, `p${offset}`, "<p>line</p>".repeat(6));
