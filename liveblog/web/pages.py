@@ -140,12 +140,16 @@ def _shown(snapshot: Snapshot, caller: Caller) -> dict[str, Any]:
 async def post(request: Request) -> Response:
     site, slug = site_of(request), api.slug_of(request)
     blog = await site.log.blog(slug)
+    # The cursor before the post: a change that falls between the two comes again, and is harmless.
+    cursor = (await site.hub.channel(slug)).head
     found = await site.log.post(slug, request.path_params["id"])
     caller = await auth.caller_of(request, slug)
     context = {
         "me": caller.person,
         "blog": blog,
         "post": found,
+        "cursor": str(cursor),
+        "offset": cursor.offset,
         "may_change": caller.may_change(found),
     }
     return site.pages.page(request, "post.html", context)

@@ -32,7 +32,9 @@ const clock = clockIn(main.dataset.zone);
 const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
 const status = new Status(part("status"));
-const timeline = new Timeline(list, { mayInsert: () => scrollY < AT_TOP_PX });
+// A page of older posts follows edits and removals; what is new belongs to the feed's first page.
+const isHead = main.dataset.head === "yes";
+const timeline = new Timeline(list, { mayInsert: () => isHead && scrollY < AT_TOP_PX });
 const moments = new Moments(document.querySelector("#moments"), document.querySelector("#moment"));
 const stream = new Stream({
   slug: main.dataset.slug,
@@ -40,12 +42,12 @@ const stream = new Stream({
   offset: Number(main.dataset.offset),
 });
 
-const atLoad = { state: main.dataset.state, detail: part("detail").textContent };
+const atLoad = { ...part("status").dataset, state: main.dataset.state };
 let { state } = atLoad;
-let link = { state: "open" };
-let partedAt = 0;
+let link = { state: "connecting" };
+let partedAt = Date.now();
 let triesAt = 0;
-let viewers = Number.parseInt(atLoad.detail, 10) || 1;
+let viewers = Number(atLoad.viewers) || 1;
 let unsaid = 0;
 let saidAt = 0;
 
@@ -53,7 +55,7 @@ let saidAt = 0;
 
 const notice = {
   element: part("notice"),
-  usual: [part("notice-title").textContent, part("notice-text").textContent, part("notice").className],
+  usual: [part("notice-title").textContent, part("notice-text").textContent],
   say(title, text, className = "notice") {
     timeline.inPlace(() => {
       this.element.className = className;
@@ -68,15 +70,18 @@ const notice = {
 };
 
 const BY_STATE = {
-  paused: ["The desk is having tea.", "Still connected. Posts go on here by themselves."],
+  live: ["Nothing yet. You are early.", ""],
+  paused: ["The desk is having tea.", ""],
   ended: ["That was it.", "Thank you. Everything stays here to read."],
-  upcoming: ["Not begun yet. You are early.", "The first post will appear here by itself."],
+  upcoming: ["Not begun yet.", ""],
 };
 
 function show() {
   const isParted = link.state !== "open";
-  const isMissed = isParted && (link.state !== "waiting" || Date.now() - partedAt > GRACE_MS);
-  frame.classList.toggle("is-parted", isParted);
+  const isConnecting = link.state === "connecting";
+  const isLate = Date.now() - partedAt > GRACE_MS;
+  const isMissed = isParted && !isConnecting && (link.state !== "waiting" || isLate);
+  frame.classList.toggle("is-parted", isParted && (isLate || !isConnecting));
   frame.classList.toggle("is-over", state === "ended");
   main.dataset.state = state;
   part("retry").hidden = !isMissed || link.state === "closed";
@@ -88,17 +93,26 @@ function show() {
   } else if (link.state === "offline") {
     status.show("offline", `last heard at ${heard}`);
     notice.say("This device has no network.", `You have every post up to ${heard}, kept here. We try again by ourselves.`);
+  } else if (isConnecting) {
+    if (isLate) status.show("connecting", `as of ${heard}`);
   } else if (isParted) {
     status.show("reconnecting", `last heard at ${heard}`);
-    if (isMissed) notice.say(`You have every post up to ${heard}.`, `The connection dropped. What comes meanwhile will be put in here, in order, and nothing you read will move. ${nextTry()}`);
+    if (isMissed) notice.say(`You have every post up to ${heard}.`, `There is no connection just now. What comes meanwhile will be put in here, in order, and nothing you read will move. ${nextTry()}`);
   } else {
     status.show(state, detail());
-    if (state === atLoad.state && state !== "live") notice.say(...notice.usual);
-    else if (state in BY_STATE) notice.say(...BY_STATE[state]);
-    else if (!list.children.length && !timeline.held) {
-      notice.say("Nothing yet. You are early.", "The first post will appear here by itself.", "notice notice--quiet notice--short");
-    } else notice.hide();
+    showState();
   }
+}
+
+/** What is to be said of the event itself, and, connected as the page is, of what comes. */
+function showState() {
+  const isBare = !timeline.newest;
+  if (state === "live" && !isBare) return notice.hide();
+  const [title, text] = state === atLoad.state ? notice.usual : BY_STATE[state];
+  let more = "";
+  if (state === "paused") more = "Still connected. Posts go on here by themselves.";
+  else if (state !== "ended" && isBare && isHead) more = "The first post will appear here by itself.";
+  notice.say(title, `${text} ${more}`.trim(), state === "live" ? "notice notice--quiet notice--short" : "notice");
 }
 
 function nextTry() {
@@ -107,12 +121,10 @@ function nextTry() {
 }
 
 function detail() {
-  if (state !== "live") return state === atLoad.state ? atLoad.detail : "";
-  const newest = list.querySelector("article time")?.dateTime;
-  const isQuiet = newest && Date.now() - Date.parse(newest) > QUIET_MS;
-  return isQuiet
-    ? `quiet since ${clock(Date.parse(newest))}, still connected`
-    : `${viewers.toLocaleString("en")} reading`;
+  const reading = `${viewers.toLocaleString("en")} reading`;
+  if (state !== "live") return state === atLoad.state && atLoad.when ? `${atLoad.when}, ${reading}` : reading;
+  const newest = isHead && Date.parse(timeline.newest?.querySelector("time").dateTime);
+  return Date.now() - newest > QUIET_MS && newest ? `${reading}, quiet since ${clock(newest)}` : reading;
 }
 
 // -- what arrives
@@ -124,7 +136,7 @@ stream.addEventListener("link", ({ detail: now }) => {
   show();
 });
 
-setInterval(() => link.state === "waiting" && show(), 1000);
+setInterval(() => link.state !== "open" && show(), 1000);
 
 stream.addEventListener("viewers", ({ detail: { count } }) => {
   viewers = count;
@@ -137,7 +149,7 @@ stream.addEventListener("welcome", ({ detail: welcome }) => {
   if (welcome.state) state = welcome.state;
   if (welcome.viewers) viewers = welcome.viewers;
   const isBehind = welcome.offset > stream.offset;
-  const wasAway = isBehind && Date.now() - welcome.since > AWAY_MS;
+  const wasAway = isHead && isBehind && Date.now() - welcome.since > AWAY_MS;
   away = wasAway ? { until: welcome.offset, since: welcome.since, count: 0, first: null } : null;
   show();
 });
@@ -181,7 +193,7 @@ function caughtUp() {
 
 stream.addEventListener("afresh", async () => {
   try {
-    const page = await fetched(`/${main.dataset.slug}`);
+    const page = await fetched(location.pathname + location.search);
     const { cursor, offset, state: now } = page.querySelector("#main").dataset;
     state = now;
     timeline.replaceAll(articlesOf(page));
@@ -213,12 +225,13 @@ function showHeld() {
 }
 
 part("pill").addEventListener("click", () => {
+  if (!isHead) return location.assign(`/${main.dataset.slug}`);
   // At once, and before they go in: on a way up, what comes meanwhile would wait, and stop the way.
   scrollTo({ top: 0, behavior: "instant" });
   timeline.release();
 });
 part("retry").addEventListener("click", () => stream.retry());
-addEventListener("scroll", () => timeline.held && scrollY < AT_TOP_PX && timeline.release(), { passive: true });
+addEventListener("scroll", () => isHead && timeline.held && scrollY < AT_TOP_PX && timeline.release(), { passive: true });
 
 function announce() {
   unsaid += 1;
@@ -243,7 +256,7 @@ timeline.addEventListener("change", () => {
 
 part("moments").addEventListener("click", (event) => {
   const id = event.target.closest("li")?.dataset.id;
-  if (id && timeline.holds(id)) timeline.release();
+  if (isHead && id && timeline.holds(id)) timeline.release();
   const article = id && timeline.find(id);
   if (!article) return; // Not loaded: its own page.
   event.preventDefault();
@@ -307,4 +320,4 @@ const tick = keepTimes(main.dataset.zone, (now) => {
   show();
 });
 
-if (main.dataset.head === "yes") stream.start();
+stream.start();

@@ -6,6 +6,7 @@ import { Timeline } from "./timeline.js";
 import { clockIn, keepTimes } from "./times.js";
 
 const POSTS_MOST = 8;
+const GRACE_MS = 1500;
 const STRIP_MS = 5 * 60_000;
 const FITS = [1, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.46, 0.4];
 const LARGE = 0.68;
@@ -20,10 +21,11 @@ const status = new Status(part("status"));
 const timeline = new Timeline(list, { most: POSTS_MOST });
 const stream = new Stream({ slug, cursor, offset: Number(offset), stubborn: true });
 
-const atLoad = { state: screen.dataset.state, detail: part("detail").textContent };
+const atLoad = { ...part("status").dataset, state: screen.dataset.state };
 let { state } = atLoad;
-let viewers = Number.parseInt(atLoad.detail, 10) || 1;
-let link = { state: "open" };
+let viewers = Number(atLoad.viewers) || 1;
+let link = { state: "connecting" };
+let isLate = false;
 
 /** Show the newest post whole, as large as leaves room for earlier ones, and those as far as they fit. */
 function fit() {
@@ -81,10 +83,14 @@ function strip() {
 
 function show() {
   const isOpen = link.state === "open";
-  screen.classList.toggle("is-parted", !isOpen);
-  const unchanged = state === atLoad.state ? atLoad.detail : "";
-  if (isOpen) status.show(state, state === "live" ? `${viewers.toLocaleString("en")} reading` : unchanged);
-  else status.show("reconnecting", `as of ${clock(stream.heardAt || Date.now())}`);
+  const isConnecting = link.state === "connecting";
+  screen.classList.toggle("is-parted", !isOpen && (isLate || !isConnecting));
+  const when = state === atLoad.state && state !== "live" && atLoad.when;
+  const reading = `${viewers.toLocaleString("en")} reading`;
+  if (isOpen) status.show(state, when ? `${when}, ${reading}` : reading);
+  else if (isLate || !isConnecting) {
+    status.show(isConnecting ? "connecting" : "reconnecting", `as of ${clock(stream.heardAt || Date.now())}`);
+  }
   strip();
   fit();
 }
@@ -146,4 +152,8 @@ addEventListener("resize", fit);
 document.fonts?.ready.then(fit);
 stayAwake();
 keepTimes(zone, show);
+setTimeout(() => {
+  isLate = true;
+  show();
+}, GRACE_MS);
 stream.start();

@@ -1,6 +1,7 @@
 /** The one line that says how the page stands to the event: a word, an icon, and what goes with them. */
 
 const WORDS = {
+  connecting: "Connecting",
   live: "Live",
   upcoming: "Not begun",
   paused: "Paused",
@@ -9,6 +10,8 @@ const WORDS = {
   offline: "Offline",
   closed: "Closed",
 };
+
+const ICONS = { closed: "offline", connecting: "reconnecting" };
 
 export class Status {
   #element;
@@ -21,8 +24,7 @@ export class Status {
     const element = this.#element;
     if (element.dataset.state !== state) {
       const use = element.querySelector("use");
-      const icon = state === "closed" ? "offline" : state;
-      use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${icon}`);
+      use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${ICONS[state] ?? state}`);
       element.dataset.state = state;
       element.querySelector("[data-part=word]").textContent = WORDS[state];
     }

@@ -9,6 +9,8 @@ const MISSES_BEFORE_FALLBACK = 2;
 const MISSES_ONCE_OPEN = 6;
 const SILENCE = 1.5;
 const PATIENCE_SECONDS = 15;
+// Where nothing has come through yet: somebody waits for the first word, and one way after another is tried.
+const FIRST_PATIENCE_SECONDS = 5;
 const STALE_MS = 40_000;
 const STEADY_MS = 10_000;
 
@@ -91,7 +93,8 @@ export class Stream extends EventTarget {
     clearTimeout(this.#timer);
     this.#drop();
     const begun = { socket: () => this.#socket(), events: () => this.#events(), poll: () => this.#poll() };
-    this.#watch(PATIENCE_SECONDS);
+    const isFirst = !this.#hasOpened && this.#tries < TRANSPORTS.length;
+    this.#watch(isFirst ? FIRST_PATIENCE_SECONDS : PATIENCE_SECONDS);
     this.#end = begun[TRANSPORTS[this.#transport]]();
   }
 
@@ -183,7 +186,7 @@ export class Stream extends EventTarget {
     this.#lost(null);
   }
 
-  #lost(code) {
+  #lost(code, isHung = false) {
     if (this.#isClosed) return;
     const wasOpen = this.#isOpen;
     this.#drop();
@@ -196,13 +199,14 @@ export class Stream extends EventTarget {
       return;
     }
     if (wasOpen && this.#hasOpened) this.#transport = 0;
-    else if (!wasOpen && navigator.onLine) this.#missed();
+    else if (!wasOpen && navigator.onLine) this.#missed(isHung);
     this.#comeBack();
   }
 
-  #missed() {
+  #missed(isHung) {
     this.#misses += 1;
-    if (this.#misses < (this.#hasOpened ? MISSES_ONCE_OPEN : MISSES_BEFORE_FALLBACK)) return;
+    // What is refused may be let in a moment later; what is swallowed, as by a captive portal, is not.
+    if (this.#misses < (this.#hasOpened ? MISSES_ONCE_OPEN : isHung ? 1 : MISSES_BEFORE_FALLBACK)) return;
     this.#transport = (this.#transport + 1) % TRANSPORTS.length;
     this.#misses = 0;
   }
@@ -221,7 +225,7 @@ export class Stream extends EventTarget {
 
   #watch(seconds) {
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#lost(null), seconds * 1000);
+    this.#watchdog = setTimeout(() => this.#lost(null, !this.#isOpen), seconds * 1000);
   }
 
   #drop() {

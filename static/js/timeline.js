@@ -38,6 +38,11 @@ export class Timeline extends EventTarget {
     return this.#held.length;
   }
 
+  /** The newest article, shown or waiting. */
+  get newest() {
+    return this.#held.at(-1) ?? this.#list.firstElementChild;
+  }
+
   /** Apply one entry of the log. Answers the article of a post that is new or was edited. */
   apply({ action, id, html, offset }) {
     if (action === "retract") return this.#remove(id);

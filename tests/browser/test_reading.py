@@ -294,6 +294,77 @@ async def test_a_network_that_refuses_sockets_gets_an_event_stream(
     assert asked
 
 
+@pytest.mark.parametrize("path", ["/live", "/live/screen"])
+async def test_a_page_is_live_only_once_something_has_come_through(
+    server: Server, opened: Opened, path: str
+) -> None:
+    await server.post("Before.")
+    page = await opened("about:blank")
+    # Taken in and never answered, as a captive portal does.
+    await page.route_web_socket("**/live?*", lambda route: None)
+    await page.goto(server.url + path)
+    word = page.locator("[data-part=word]")
+
+    await expect(word).to_have_text("On now")
+    await expect(page.locator("[data-part=detail]")).to_contain_text("as of ")
+    await expect(word).to_have_text("Connecting", timeout=4000)
+    await expect(word).to_have_text("Live", timeout=9000)
+    await server.post("It found a way.")
+    await expect(texts(page)).to_have_text(["It found a way.", "Before."])
+
+
+@pytest.mark.parametrize("path", ["/live", "/live/screen"])
+async def test_a_page_whose_scripts_dont_load_doesnt_claim_to_be_live(
+    server: Server, opened: Opened, path: str
+) -> None:
+    page = await opened("about:blank")
+    await page.route("**/backoff.js", lambda route: route.abort())
+
+    await page.goto(server.url + path)
+    await page.wait_for_load_state("networkidle")
+
+    assert await page.locator("[data-part=word]").inner_text() == "On now"
+    assert "as of " in await page.locator("[data-part=detail]").inner_text()
+
+
+async def test_a_page_of_older_posts_follows_edits_and_removals_and_offers_what_is_new(
+    server: Server, opened: Opened
+) -> None:
+    posts = [(await server.post(f"Post {number}.")).json() for number in range(3)]
+    page = await opened(f"{server.url}/live?before=4")
+    await connected(page)
+    # The first entry is the blog's own.
+    await expect(texts(page)).to_have_text(["Post 2.", "Post 1.", "Post 0."])
+
+    path = f"/api/blogs/live/posts/{posts[1]['id']}"
+    await call(server, "PATCH", path, json={"body": "Mended."}, headers={"If-Match": '"1"'})
+    await call(server, "DELETE", f"/api/blogs/live/posts/{posts[2]['id']}")
+    await server.post("New.")
+
+    await expect(texts(page)).to_have_text(["Mended.", "Post 0."])
+    await page.get_by_role("button", name="1 new post", exact=True).click()
+    await page.wait_for_url(f"{server.url}/live")
+    await expect(texts(page)).to_have_text(["New.", "Mended.", "Post 0."])
+
+
+async def test_an_open_permalink_follows_its_post_and_loses_it_when_it_is_taken_back(
+    server: Server, opened: Opened
+) -> None:
+    one = (await server.post("As it was.")).json()
+    path = f"/api/blogs/live/posts/{one['id']}"
+    page = await opened(f"{server.url}/live/posts/{one['id']}")
+    await expect(texts(page)).to_have_text(["As it was."])
+
+    await server.post("Another.")
+    await call(server, "PATCH", path, json={"body": "Mended."}, headers={"If-Match": '"1"'})
+    await expect(texts(page)).to_have_text(["Mended."])
+    await call(server, "DELETE", path)
+
+    await expect(texts(page)).to_have_count(0)
+    await expect(page.get_by_text("This post was taken back.")).to_be_visible()
+    assert "Mended" not in await page.title()
+
+
 async def test_a_tab_that_is_open_for_days_keeps_a_bounded_number_of_posts(
     server: Server, opened: Opened
 ) -> None:

@@ -315,9 +315,21 @@ async def test_every_state_is_said_also_where_nothing_was_posted(stage: Stage, s
 
     for path in (f"/{stage.slug}", f"/{stage.slug}/screen"):
         found = await page(stage, path)
-        word = {"upcoming": "11:30", "live": "Live", "paused": "Paused", "ended": "Ended"}[state]
-        assert word.lower() in found.text.lower(), path
+        word = {"upcoming": "11:30", "live": "On now", "paused": "Paused", "ended": "Ended"}[state]
+        assert word in found.text, path
+        assert "0 reading" in found.text or state == "live"
     assert stage.slug in (await page(stage, "/")).answer.text
+
+
+@pytest.mark.parametrize("state", ["upcoming", "live", "paused", "ended"])
+async def test_a_page_promises_nothing_that_only_a_script_could_keep(
+    stage: Stage, state: str
+) -> None:
+    await stage.call(stage.owner, "PATCH", "", {"title": "T", "state": state})
+    for path in (f"/{stage.slug}", f"/{stage.slug}?before=9", f"/{stage.slug}/screen"):
+        found = await page(stage, path)
+        for claim in ("Live", "onnected", "by itself", "by themselves"):
+            assert claim not in found.text, f"{path}: {claim}"
 
 
 def test_a_qr_code_is_drawn_in_the_pages_own_ink() -> None:

@@ -32,7 +32,11 @@ function world(options = {}) {
   window.EventSource = class extends Connection {
     kind = "events";
   };
-  window.fetch = () => new Promise((_, reject) => opened.push({ kind: "poll", drop: () => reject(new Error("cut")) }));
+  window.fetch = (path) =>
+    new Promise((_, reject) => {
+      const address = new URL(path, location.href);
+      opened.push({ kind: "poll", address, drop: () => reject(new Error("cut")) });
+    });
   Math.random = () => 0;
   const stream = new Stream({ slug: "live", cursor: "e.5.a", offset: 5, ...options });
   for (const type of ["welcome", "entry", "viewers", "link", "afresh"]) {
@@ -143,6 +147,19 @@ test("where no socket ever opens, an event stream is tried, then the long poll, 
   equal(
     opened.map(({ kind = "socket" }) => kind),
     ["socket", "socket", "events", "events", "poll", "poll", "socket"],
+  );
+});
+
+test("where nothing answers at all, each way is given five seconds and not a second try", async () => {
+  const { opened } = world({ slug: "swallowed" });
+  // Earlier tests' streams go on beside it.
+  const own = () => opened.filter(({ address }) => address.pathname.includes("/swallowed"));
+
+  await eventually(() => own().length === 3, 13_000);
+
+  equal(
+    own().map(({ kind = "socket" }) => kind),
+    ["socket", "events", "poll"],
   );
 });
 
