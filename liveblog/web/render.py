@@ -80,7 +80,14 @@ class Pages:
     def problem(
         self, request: HTTPConnection, status: int, detail: str, headers: Mapping[str, str]
     ) -> Response:
-        """An error page in the same hand as all others."""
+        """An error page in the same hand as all others.
+
+        What will pass is asked for again by the page itself, unless it answers a form: that would
+        lose what was typed. The hall's screen shows no error at all; it waits.
+        """
+        is_read = request.scope.get("method") in {"GET", "HEAD"}
+        if is_read and status >= 500 and request.url.path.endswith("/screen"):
+            return self.page(request, "away.html", {}, status, headers)
         titles = {
             404: "Nothing here",
             401: "Sign in first",
@@ -88,7 +95,13 @@ class Pages:
             503: "Just a moment",
         }
         title = titles.get(status, "That didn't work")
-        context = {"status": status, "title": title, "detail": detail, "home": "/"}
+        context = {
+            "status": status,
+            "title": title,
+            "detail": detail,
+            "home": "/",
+            "again": is_read and status == 503,
+        }
         return self.page(request, "problem.html", context, status, headers)
 
     def asset(self, path: str) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.async_api import Page, WebSocketRoute, expect
 
+from liveblog.store import holder
 from tests.browser.pages import Opened, call, connected, scrolled, shown, texts
 from tests.support import Server, TcpProxy
 
@@ -381,6 +385,34 @@ async def test_a_tab_that_is_open_for_days_keeps_a_bounded_number_of_posts(
     await expect(texts(page)).to_have_count(310)
     assert await shown(page) == [str(number) for number in reversed(range(310))]
     await expect(older).to_be_hidden()
+
+
+async def test_pages_opened_while_the_store_is_away_come_by_themselves(
+    server: Server, opened: Opened
+) -> None:
+    await server.post("Kept.")
+    noted = holder.read(server.data / "store")
+    assert noted is not None
+    assert noted.valkey is not None
+    os.kill(noted.valkey.pid, signal.SIGSTOP)
+    try:
+        screen = await opened(f"{server.url}/live/screen", viewport=HALL)
+        feed = await opened(f"{server.url}/live")
+        await expect(screen.locator("h1")).to_have_text("Reconnecting")
+        await expect(feed.locator("h1")).to_have_text("Just a moment")
+        ground = "getComputedStyle(document.documentElement).backgroundColor"
+        assert await screen.evaluate(ground) != await feed.evaluate(ground)
+        # A form's answer doesn't load itself again: what was typed would be lost.
+        async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
+            sent = {"Accept": "text/html", "Origin": server.url}
+            form = {"secret": "live.x.y", "name": "Ana"}
+            answer = await client.post("/join", data=form, headers=sent, timeout=20)
+        assert (answer.status_code, "refresh" in answer.text) == (503, False)
+    finally:
+        os.kill(noted.valkey.pid, signal.SIGCONT)
+
+    for page in (screen, feed):
+        await expect(texts(page)).to_have_text(["Kept."], timeout=BACK)
 
 
 async def test_the_screen_shows_the_newest_largest_from_the_empty_hall_on(
