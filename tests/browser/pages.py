@@ -56,3 +56,10 @@ async def call(server: Server, method: str, path: str, **options: Any) -> httpx2
         answer = await client.request(method, path, headers=headers, **options)
         answer.raise_for_status()
         return answer
+
+
+async def key_moment(server: Server, body: str, **fields: object) -> dict[str, Any]:
+    """A key moment by the owner, as the API tells it."""
+    post = {"body": body, "key": True, **fields}
+    made: dict[str, Any] = (await call(server, "POST", "/api/blogs/live/posts", json=post)).json()
+    return made

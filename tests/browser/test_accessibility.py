@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.pages import Opened, call, connected, scrolled, signed_in
+from tests.browser.pages import Opened, call, connected, key_moment, scrolled, signed_in
 from tests.support import Server, TcpProxy
 
 LONG = "It has some length to it. " * 12
@@ -150,18 +150,59 @@ async def test_no_page_complains_of_anything(server: Server, watched: Watched) -
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 async def test_no_page_is_wider_than_its_window(server: Server, opened: Opened, width: int) -> None:
     word = "Donaudampfschifffahrtsgesellschaft" * 4
-    one = (await server.post(f"{word}\n\n`{word}`", headline=word, tags=["a" * 50])).json()
-    session = await signed_in(server)
-    paths = ["/", "/live", f"/live/posts/{one['id']}", "/join", "/nothing"]
+    about = {"title": word[:120], "venue": word[:120], "summary": word}
+    await call(server, "PATCH", "/api/blogs/live", json=about)
+    session = await signed_in(server, word[:80])
+    fields = {"headline": word, "tags": ["a" * 50], "session": word[:100], "key": True}
+    post = {"body": f"{word}\n\n`{word}`", **fields}
+    hers = {"Authorization": f"Bearer {session}"}
+    one = (await call(server, "POST", "/api/blogs/live/posts", json=post, headers=hers)).json()
+    paths = ["/", "/live", f"/live/posts/{one['id']}", "/live/screen", "/join", "/nothing"]
     # At 320 px the composer's Post button stands 15 px outside: not mended yet.
     paths += ["/live/write"] if width > 320 else []
     for path in paths:
         page = await opened(
             server.url + path,
-            cookie=session if path == "/live/write" else None,
+            cookie=session,
             viewport={"width": width, "height": 800},
         )
         await page.wait_for_load_state()
         wide = await page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path
         await page.close()
+
+
+async def test_a_tag_is_not_torn_apart_at_the_end_of_a_line(server: Server, opened: Opened) -> None:
+    await server.post("Tagged.", tags=[f"tag{number}" for number in range(10)])
+    page = await opened(f"{server.url}/live", viewport={"width": 320, "height": 640})
+
+    lines = await page.locator(".post__note span").evaluate_all(
+        "(tags) => tags.map((tag) => new Set([...tag.getClientRects()].map(({ y }) => y)).size)"
+    )
+
+    assert lines == [1] * 10
+
+
+@pytest.mark.parametrize("path", ["/join", "/nothing"])
+async def test_a_page_with_little_on_it_doesnt_scroll(
+    server: Server, opened: Opened, path: str
+) -> None:
+    page = await opened(server.url + path, viewport={"width": 1280, "height": 900})
+
+    assert await page.evaluate("document.documentElement.scrollHeight") == 900
+
+
+async def test_the_dock_holds_where_letters_are_twice_as_large(
+    server: Server, opened: Opened
+) -> None:
+    await key_moment(server, "One.")
+    page = await opened(f"{server.url}/live")
+    await connected(page)
+    await page.evaluate("document.documentElement.style.fontSize = '200%'")
+
+    dock = page.get_by_role("navigation", name="This feed")
+
+    # What is empty takes no room from the two ways beside it.
+    room = "(middle) => middle.getBoundingClientRect().width"
+    assert await dock.locator(".dock__middle").evaluate(room) == 0
+    assert await dock.evaluate("(dock) => dock.scrollWidth") <= 390

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, WebSocketRoute, expect
 
 from liveblog.store import holder
-from tests.browser.pages import Opened, call, connected, scrolled, shown, texts
+from tests.browser.pages import Opened, call, connected, key_moment, scrolled, shown, texts
 from tests.support import Server, TcpProxy
 
 DESKTOP = {"width": 1280, "height": 900}
@@ -191,6 +191,43 @@ async def test_a_key_moment_is_listed_and_leads_to_its_post(server: Server, open
     await expect(article).to_be_in_viewport()
     await expect(article.get_by_role("link").first).to_be_focused()
     assert page.url == f"{server.url}/live"
+
+
+async def test_the_key_moments_are_reached_from_the_phones_dock(
+    server: Server, opened: Opened
+) -> None:
+    for number in range(4):
+        await key_moment(server, f"The vote. {LONG}", headline=f"Vote {number}")
+    await busy(server)
+    page = await opened(f"{server.url}/live")
+    await connected(page)
+    await read_on(page)
+
+    await page.get_by_role("link", name="Key moments").click()
+
+    await scrolled(
+        page,
+        """(() => {
+          const top = document.querySelector("#moments").getBoundingClientRect().top;
+          const head = document.querySelector(".feed__head").getBoundingClientRect().bottom;
+          return top >= head && top < 200;
+        })()""",
+    )
+
+
+async def test_try_now_has_a_ground_of_its_own(server: Server, opened: Opened) -> None:
+    page = await opened(f"{server.url}/live", viewport=DESKTOP)
+    await connected(page)
+    server.kill()
+    retry = page.get_by_role("button", name="Try now")
+    await expect(retry).to_be_visible(timeout=BACK)
+
+    grounds = await retry.evaluate(
+        "(button) => [button, document.documentElement]"
+        ".map((element) => getComputedStyle(element).backgroundColor)"
+    )
+
+    assert grounds[0] == grounds[1]
 
 
 async def test_a_connection_that_died_in_silence_is_replaced_and_nothing_is_lost(
@@ -431,3 +468,27 @@ async def test_the_screen_shows_the_newest_largest_from_the_empty_hall_on(
         "(bodies) => bodies.map((body) => parseFloat(getComputedStyle(body).fontSize))"
     )
     assert sizes[0] > sizes[1]
+
+
+async def test_the_screen_cuts_no_line_of_a_post_that_is_longer_than_itself(
+    server: Server, opened: Opened
+) -> None:
+    screen = await opened(f"{server.url}/live/screen", viewport=HALL)
+    await connected(screen)
+    await server.post("word " * 4000)
+    await expect(texts(screen)).to_have_count(1)
+
+    # At once, while the post is still on its way in.
+    below, still = await screen.evaluate(
+        """() => {
+          const main = document.querySelector("#main");
+          const lead = document.querySelector(".is-lead");
+          const bottom = () => lead.offsetTop + lead.offsetHeight - main.clientHeight;
+          const now = bottom();
+          dispatchEvent(new Event("resize"));
+          return [now, bottom()];
+        }"""
+    )
+
+    assert below == still
+    assert below <= 0
