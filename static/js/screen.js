@@ -34,8 +34,9 @@ function fit() {
   screen.classList.toggle("is-empty", isEmpty);
   part("empty").hidden = !isEmpty;
   if (isEmpty) return;
-  const room = document.querySelector("#main").getBoundingClientRect().bottom;
-  const isWhole = (article) => article.getBoundingClientRect().bottom <= room;
+  // Where the layout puts it: while an arriving post still moves, its box is drawn elsewhere.
+  const room = document.querySelector("#main").clientHeight;
+  const isWhole = (article) => bottomOf(article) <= room;
   for (const article of articles) article.classList.remove("is-lead", "is-last", "is-cut", "does-not-fit");
   const [lead, ...earlier] = articles;
   lead.classList.add("is-lead");
@@ -63,8 +64,12 @@ function cut(lead, room) {
   const body = lead.querySelector(".post__body");
   const line = Number.parseFloat(getComputedStyle(body).lineHeight);
   lead.style.setProperty("--lines", 1);
-  const left = room - lead.getBoundingClientRect().bottom;
+  const left = room - bottomOf(lead);
   lead.style.setProperty("--lines", 1 + Math.max(0, Math.floor(left / line)));
+}
+
+function bottomOf(article) {
+  return article.offsetTop + article.offsetHeight;
 }
 
 function strip() {
