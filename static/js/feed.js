@@ -4,7 +4,7 @@ import { Moments } from "./moments.js";
 import { Status } from "./status.js";
 import { Stream } from "./stream.js";
 import { AT_TOP_PX, Timeline } from "./timeline.js";
-import { clockIn, keepTimes } from "./times.js";
+import { clockIn, keepTimes, now } from "./times.js";
 
 const QUIET_MS = 10 * 60_000;
 const AWAY_MS = 60_000;
@@ -86,7 +86,7 @@ function show() {
   main.dataset.state = state;
   part("retry").hidden = !isMissed || link.state === "closed";
   showHeld();
-  const heard = clock(stream.heardAt || Date.now());
+  const heard = clock(stream.heardAt);
   if (link.state === "closed") {
     status.show("closed", "this blog is gone");
     notice.say("This blog is gone.", "What you have read so far stays here until you leave.");
@@ -124,15 +124,15 @@ function detail() {
   const reading = `${viewers.toLocaleString("en")} reading`;
   if (state !== "live") return state === atLoad.state && atLoad.when ? `${atLoad.when}, ${reading}` : reading;
   const newest = isHead && Date.parse(timeline.newest?.querySelector("time").dateTime);
-  return Date.now() - newest > QUIET_MS && newest ? `${reading}, quiet since ${clock(newest)}` : reading;
+  return now() - newest > QUIET_MS && newest ? `${reading}, quiet since ${clock(newest)}` : reading;
 }
 
 // -- what arrives
 
-stream.addEventListener("link", ({ detail: now }) => {
-  if (link.state === "open" && now.state !== "open") partedAt = Date.now();
-  if (now.seconds) triesAt = Date.now() + now.seconds * 1000;
-  link = now;
+stream.addEventListener("link", ({ detail: next }) => {
+  if (link.state === "open" && next.state !== "open") partedAt = Date.now();
+  if (next.seconds) triesAt = Date.now() + next.seconds * 1000;
+  link = next;
   show();
 });
 
@@ -149,7 +149,7 @@ stream.addEventListener("welcome", ({ detail: welcome }) => {
   if (welcome.state) state = welcome.state;
   if (welcome.viewers) viewers = welcome.viewers;
   const isBehind = welcome.offset > stream.offset;
-  const wasAway = isHead && isBehind && Date.now() - welcome.since > AWAY_MS;
+  const wasAway = isHead && isBehind && now() - welcome.since > AWAY_MS;
   away = wasAway ? { until: welcome.offset, since: welcome.since, count: 0, first: null } : null;
   show();
 });
@@ -194,12 +194,12 @@ function caughtUp() {
 stream.addEventListener("afresh", async () => {
   try {
     const page = await fetched(location.pathname + location.search);
-    const { cursor, offset, state: now } = page.querySelector("#main").dataset;
-    state = now;
+    const found = page.querySelector("#main").dataset;
+    state = found.state;
     timeline.replaceAll(articlesOf(page));
     moments.replaceAll(page.querySelectorAll("[data-part=moments] > li"));
     older(page);
-    stream.go(cursor, Number(offset));
+    stream.go(found.cursor, Number(found.offset));
   } catch {
     setTimeout(() => stream.retry(), 2000 + Math.random() * 3000);
   }
@@ -308,10 +308,10 @@ part("older").addEventListener("click", async (event) => {
 
 // -- times
 
-const tick = keepTimes(main.dataset.zone, (now) => {
+const tick = keepTimes(main.dataset.zone, (at) => {
   const countdown = part("countdown");
   if (countdown) {
-    const left = Math.max(0, Math.ceil((Date.parse(main.dataset.starts) - now) / 60_000));
+    const left = Math.max(0, Math.ceil((Date.parse(main.dataset.starts) - at) / 60_000));
     countdown.hidden = left === 0 || state !== "upcoming";
     [Math.floor(left / 1440), Math.floor(left / 60) % 24, left % 60].forEach((value, place) => {
       countdown.querySelectorAll("b")[place].textContent = place ? String(value).padStart(2, "0") : value;

@@ -3,7 +3,7 @@
 import { Status } from "./status.js";
 import { Stream } from "./stream.js";
 import { Timeline } from "./timeline.js";
-import { clockIn, keepTimes } from "./times.js";
+import { clockIn, keepTimes, now } from "./times.js";
 
 const POSTS_MOST = 8;
 const GRACE_MS = 1500;
@@ -76,7 +76,7 @@ function strip() {
   const newest = list.querySelector(".post--announcement");
   const at = newest && Date.parse(newest.querySelector("time").dateTime);
   // The newest post is large already; an announcement that others have pushed down stays in sight.
-  const isDue = newest && Date.now() - at < STRIP_MS && newest !== list.firstElementChild;
+  const isDue = newest && now() - at < STRIP_MS && newest !== list.firstElementChild;
   part("strip").hidden = !isDue;
   for (const article of list.children) article.classList.toggle("is-in-strip", Boolean(isDue) && article === newest);
   if (isDue) {
@@ -94,7 +94,7 @@ function show() {
   const reading = `${viewers.toLocaleString("en")} reading`;
   if (isOpen) status.show(state, when ? `${when}, ${reading}` : reading);
   else if (isLate || !isConnecting) {
-    status.show(isConnecting ? "connecting" : "reconnecting", `as of ${clock(stream.heardAt || Date.now())}`);
+    status.show(isConnecting ? "connecting" : "reconnecting", `as of ${clock(stream.heardAt)}`);
   }
   strip();
   fit();
@@ -133,10 +133,10 @@ async function refill(event) {
     });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const now = page.querySelector("#screen").dataset;
-    state = now.state;
+    const found = page.querySelector("#screen").dataset;
+    state = found.state;
     timeline.replaceAll(page.querySelectorAll("#posts > article"));
-    stream.go(now.cursor, Number(now.offset));
+    stream.go(found.cursor, Number(found.offset));
     show();
   } catch {
     if (event?.type === "afresh") setTimeout(() => stream.retry(), 2000 + Math.random() * 3000);

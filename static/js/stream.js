@@ -2,6 +2,7 @@
 
 import { delaySeconds, isFinal } from "./backoff.js";
 import { judge } from "./cursor.js";
+import { now, writtenAt } from "./times.js";
 
 const TRANSPORTS = ["socket", "events", "poll"];
 const MISSES_BEFORE_FALLBACK = 2;
@@ -31,7 +32,7 @@ export class Stream extends EventTarget {
   #end = null;
   #timer = null;
   #watchdog = null;
-  #heardAt = 0;
+  #heardAt = writtenAt;
   #openedAt = 0;
   #afreshAt = -Infinity;
   #patience = 25;
@@ -52,7 +53,7 @@ export class Stream extends EventTarget {
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) return;
       // A phone that slept may hold a socket that is long dead.
-      if (!this.#isOpen || Date.now() - this.#heardAt > STALE_MS) this.retry();
+      if (!this.#isOpen || now() - this.#heardAt > STALE_MS) this.retry();
     });
   }
 
@@ -67,7 +68,6 @@ export class Stream extends EventTarget {
   }
 
   start() {
-    this.#heardAt = Date.now();
     this.#connect();
   }
 
@@ -219,7 +219,7 @@ export class Stream extends EventTarget {
   }
 
   #beat() {
-    this.#heardAt = Date.now();
+    this.#heardAt = now();
     this.#watch(this.#patience * SILENCE);
   }
 

@@ -2,6 +2,24 @@
 
 const MINUTE = 60_000;
 
+const said = Date.parse(document.documentElement.dataset.now);
+/** When the server wrote this page, in milliseconds since the epoch. */
+export const writtenAt = said || Date.now();
+let ahead = 0;
+
+/** The server's present moment: a reader's own clock may be wrong by minutes. */
+export const now = () => Date.now() + ahead;
+
+const [load] = performance.getEntriesByType("navigation");
+if (said && load.transferSize !== 0) {
+  ahead = said - (Date.now() - performance.now() + load.responseStart);
+} else if (said) {
+  // Out of the browser's cache, a page doesn't tell what time it is.
+  fetch(location.href, { method: "HEAD", cache: "no-store" })
+    .then(({ headers }) => (ahead = Date.parse(headers.get("date")) - Date.now() || 0))
+    .catch(() => {});
+}
+
 /** "now", "4 min ago", "2 h ago", or nothing where the day must be said. */
 export function ago(from, now) {
   const minutes = Math.floor((now - from) / MINUTE);
@@ -21,14 +39,14 @@ export function clockIn(zone) {
 export function keepTimes(zone, also = () => {}) {
   const clock = clockIn(zone);
   const tick = () => {
-    const now = Date.now();
+    const at = now();
     for (const element of document.querySelectorAll("[data-ago]")) {
-      const text = ago(Date.parse(element.dateTime), now);
+      const text = ago(Date.parse(element.dateTime), at);
       if (element.textContent !== text) element.textContent = text;
     }
     const shown = document.querySelector("[data-part=clock]");
-    if (shown) shown.textContent = clock(now);
-    also(now);
+    if (shown) shown.textContent = clock(at);
+    also(at);
   };
   tick();
   setInterval(tick, 10_000);

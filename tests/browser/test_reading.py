@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -228,6 +229,44 @@ async def test_try_now_has_a_ground_of_its_own(server: Server, opened: Opened) -
     )
 
     assert grounds[0] == grounds[1]
+
+
+# A device that is a quarter of an hour ahead.
+AHEAD = "const real = Date.now; Date.now = () => real() + 15 * 60_000;"
+
+
+async def test_a_device_whose_clock_is_wrong_says_no_wrong_times(
+    server: Server, opened: Opened
+) -> None:
+    await server.post("Just now.")
+    for path in ("/live", "/live/screen"):
+        page = await opened("about:blank")
+        await page.add_init_script(AHEAD)
+        await page.goto(server.url + path)
+        await connected(page)
+        at = datetime.now(UTC)
+        clock = await page.locator("[data-part=clock]").inner_text()
+        assert clock in {f"{at:%H:%M}", f"{at - timedelta(minutes=1):%H:%M}"}
+        await expect(page.locator(".post__ago")).to_have_text("now")
+        await expect(page.locator("[data-part=detail]")).to_have_text("1 reading")
+        await page.close()
+
+
+async def test_a_page_out_of_the_browsers_cache_asks_for_the_time(
+    server: Server, opened: Opened
+) -> None:
+    await server.post("Just now.")
+    page = await opened("about:blank")
+    await page.add_init_script(AHEAD)
+    await page.goto(f"{server.url}/live")
+    await page.goto(f"{server.url}/")
+    async with page.expect_request(lambda request: request.method == "HEAD"):
+        await page.go_back()
+    await connected(page)
+
+    await server.post("Another.")
+
+    await expect(page.locator(".post__ago").first).to_have_text("now")
 
 
 async def test_a_connection_that_died_in_silence_is_replaced_and_nothing_is_lost(
