@@ -1,4 +1,4 @@
-/** The feed's page: the stream into the timeline, and everything that says how it stands. */
+/** The feed's page: the stream into the timeline, and how it stands. */
 
 import { Moments } from "./moments.js";
 import { Status } from "./status.js";
@@ -16,11 +16,11 @@ const FETCH_MS = 15_000;
 const main = document.querySelector("#main");
 const list = document.querySelector("#posts");
 
-/** A page's articles, each with the offset from which the log goes on to older ones. */
+/** A page's articles, each with its place in the log. */
 function articlesOf(page) {
-  const posts = page.querySelector("#posts");
-  const positions = JSON.parse(posts.dataset.positions);
-  const articles = [...posts.querySelectorAll("article")];
+  const found = page.querySelector("#posts");
+  const positions = JSON.parse(found.dataset.positions);
+  const articles = [...found.children];
   for (const article of articles) article.dataset.before = positions[article.dataset.id];
   return articles;
 }
@@ -29,10 +29,10 @@ articlesOf(document);
 const frame = document.querySelector("#frame");
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
 const clock = clockIn(main.dataset.zone);
-const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+const posts = (count, word = "post") => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
 const status = new Status(part("status"));
-// A page of older posts follows edits and removals; what is new belongs to the feed's first page.
+// A page of older posts follows edits and removals; what is new waits for the first page.
 const isHead = main.dataset.head === "yes";
 const timeline = new Timeline(list, { mayInsert: () => isHead && scrollY < AT_TOP_PX });
 const moments = new Moments(document.querySelector("#moments"), document.querySelector("#moment"));
@@ -50,6 +50,9 @@ let triesAt = 0;
 let viewers = Number(atLoad.viewers) || 1;
 let unsaid = 0;
 let saidAt = 0;
+let saying = null;
+let isMissed = false;
+let wasMissed = false;
 
 // -- how it stands
 
@@ -59,8 +62,8 @@ const notice = {
   say(title, text, className = "notice") {
     timeline.inPlace(() => {
       this.element.className = className;
-      if (part("notice-title").textContent !== title) part("notice-title").textContent = title;
-      if (part("notice-text").textContent !== text) part("notice-text").textContent = text;
+      part("notice-title").textContent = title;
+      part("notice-text").textContent = text;
       this.element.hidden = false;
     });
   },
@@ -80,11 +83,12 @@ function show() {
   const isParted = link.state !== "open";
   const isConnecting = link.state === "connecting";
   const isLate = Date.now() - partedAt > GRACE_MS;
-  const isMissed = isParted && !isConnecting && (link.state !== "waiting" || isLate);
+  isMissed = isParted && !isConnecting && (link.state !== "waiting" || isLate);
   frame.classList.toggle("is-parted", isParted && (isLate || !isConnecting));
   frame.classList.toggle("is-over", state === "ended");
   main.dataset.state = state;
   part("retry").hidden = !isMissed || link.state === "closed";
+  if (isMissed !== wasMissed) announce();
   showHeld();
   const heard = clock(stream.heardAt);
   if (link.state === "closed") {
@@ -92,19 +96,19 @@ function show() {
     notice.say("This blog is gone.", "What you have read so far stays here until you leave.");
   } else if (link.state === "offline") {
     status.show("offline", `last heard at ${heard}`);
-    notice.say("This device has no network.", `You have every post up to ${heard}, kept here. We try again by ourselves.`);
+    notice.say("This device has no network.", `You have every post up to ${heard}. We try again by ourselves.`);
   } else if (isConnecting) {
     if (isLate) status.show("connecting", `as of ${heard}`);
   } else if (isParted) {
     status.show("reconnecting", `last heard at ${heard}`);
-    if (isMissed) notice.say(`You have every post up to ${heard}.`, `There is no connection just now. What comes meanwhile will be put in here, in order, and nothing you read will move. ${nextTry()}`);
+    if (isMissed) notice.say(`You have every post up to ${heard}.`, `There is no connection just now. What comes meanwhile will be put in here, in order. ${nextTry()}`);
   } else {
     status.show(state, detail());
     showState();
   }
 }
 
-/** What is to be said of the event itself, and, connected as the page is, of what comes. */
+/** What is to be said of the event while the connection stands. */
 function showState() {
   const isBare = !timeline.newest;
   if (state === "live" && !isBare) return notice.hide();
@@ -159,7 +163,12 @@ stream.addEventListener("entry", ({ detail: entry }) => {
     state = entry.blog.state;
     part("title").textContent = document.title = entry.blog.title;
   } else {
+    const isWhole = list.lastElementChild?.dataset.id === oldest;
     const article = timeline.apply(entry);
+    if (isWhole && !article) {
+      oldest = list.lastElementChild?.dataset.id;
+      goOn();
+    }
     if (article) moments.put(article);
     else moments.remove(entry.id);
     if (article && entry.action === "publish") arrived(article);
@@ -169,6 +178,7 @@ stream.addEventListener("entry", ({ detail: entry }) => {
 });
 
 function arrived(article) {
+  unsaid += 1;
   announce();
   if (!away) return;
   away.count += 1;
@@ -180,7 +190,7 @@ function caughtUp() {
   away = null;
   if (!count) return;
   const bar = document.querySelector("#caught-up").content.firstElementChild.cloneNode(true);
-  bar.querySelector("span").textContent = `${plural(count, "post", "posts")} came while you were away`;
+  bar.querySelector("span").textContent = `${posts(count)} came while you were away`;
   const from = bar.querySelector("a");
   from.textContent = `From ${clock(since)}`;
   from.href = `#${oldest.id}`;
@@ -195,7 +205,7 @@ stream.addEventListener("afresh", async () => {
   try {
     const page = await fetched(location.pathname + location.search);
     const found = page.querySelector("#main").dataset;
-    state = found.state;
+    ({ state } = found);
     timeline.replaceAll(articlesOf(page));
     moments.replaceAll(page.querySelectorAll("[data-part=moments] > li"));
     older(page);
@@ -206,11 +216,7 @@ stream.addEventListener("afresh", async () => {
 });
 
 async function fetched(address) {
-  const answer = await fetch(address, {
-    headers: { accept: "text/html" },
-    cache: "no-store",
-    signal: AbortSignal.timeout(FETCH_MS),
-  });
+  const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(FETCH_MS) });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
@@ -221,33 +227,36 @@ timeline.addEventListener("held", showHeld);
 
 function showHeld() {
   part("pill").hidden = !timeline.held || !part("retry").hidden;
-  part("pill-text").textContent = plural(timeline.held, "new post", "new posts");
+  part("pill-text").textContent = posts(timeline.held, "new post");
 }
 
 part("pill").addEventListener("click", () => {
   if (!isHead) return location.assign(`/${main.dataset.slug}`);
-  // At once, and before they go in: on a way up, what comes meanwhile would wait, and stop the way.
+  // At once: on a slow way up, what comes meanwhile would wait, and stop it.
   scrollTo({ top: 0, behavior: "instant" });
   timeline.release();
+  list.firstElementChild?.focus({ preventScroll: true });
 });
 part("retry").addEventListener("click", () => stream.retry());
 addEventListener("scroll", () => isHead && timeline.held && scrollY < AT_TOP_PX && timeline.release(), { passive: true });
 
 function announce() {
-  unsaid += 1;
-  const wait = Math.max(0, saidAt + SAID_EVERY_MS - Date.now());
-  setTimeout(() => {
-    if (!unsaid) return;
-    part("said").textContent = plural(unsaid, "new post", "new posts");
+  saying ??= setTimeout(() => {
+    const words = [];
+    if (wasMissed !== isMissed) words.push(isMissed ? "Connection lost." : "Connected again.");
+    if (unsaid) words.push(posts(unsaid, "new post"));
+    if (words.length) part("said").textContent = words.join(" ");
+    wasMissed = isMissed;
     saidAt = Date.now();
+    saying = null;
     unsaid = 0;
-  }, wait);
+  }, saidAt + SAID_EVERY_MS - Date.now());
 }
 
 // -- key moments
 
 timeline.addEventListener("change", () => {
-  // A feed without an article is none, to a screen reader.
+  // A feed without an article is none.
   list.setAttribute("role", list.children.length ? "feed" : "group");
   tick();
   part("to-moments").hidden = moments.isEmpty;
@@ -276,10 +285,10 @@ function older(page) {
   goOn();
 }
 
-/** Posts may be dropped at the end, or taken back: older ones go on from the last that is here. */
+/** Older posts go on from the last that is here. */
 function goOn() {
   const last = list.lastElementChild;
-  // A page that began empty: whatever came first is the oldest there is.
+  // A page that began empty: the first to come is the oldest.
   if (!hasOlder) oldest = last && (oldest ?? last.dataset.id);
   const isCut = last && oldest && last.dataset.id !== oldest;
   part("older").hidden = !hasOlder && !isCut;
@@ -292,17 +301,19 @@ part("older").addEventListener("click", async (event) => {
   const anchor = event.target.closest("a");
   if (!anchor || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  list.setAttribute("aria-busy", "true");
+  list.ariaBusy = "true";
   anchor.textContent = "Loading…";
   try {
     const page = await fetched(anchor.href);
+    const last = list.lastElementChild;
     timeline.append(articlesOf(page));
+    (last?.nextElementSibling ?? last)?.focus({ preventScroll: true });
     older(page);
     anchor.textContent = "Older posts";
   } catch {
     anchor.textContent = "Not loaded. Try again";
   } finally {
-    list.setAttribute("aria-busy", "false");
+    list.ariaBusy = "false";
   }
 });
 

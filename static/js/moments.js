@@ -21,9 +21,10 @@ export class Moments {
   /** Take what an article now says: a key moment is listed, any other isn't. */
   put(article) {
     const { id } = article.dataset;
+    const known = this.#find(id)?.querySelector("a").getAttribute("href");
     this.remove(id);
     if (!article.matches(".post--key")) return;
-    const item = this.#itemOf(article);
+    const item = this.#itemOf(article, known);
     const at = momentOf(item);
     this.#list.insertBefore(item, [...this.#list.children].find((other) => momentOf(other) <= at) ?? null);
     if (this.#list.children.length > MOST) this.#list.lastElementChild.remove();
@@ -31,7 +32,7 @@ export class Moments {
   }
 
   remove(id) {
-    this.#list.querySelector(`[data-id="${CSS.escape(id)}"]`)?.remove();
+    this.#find(id)?.remove();
     this.#nav.hidden = this.isEmpty;
   }
 
@@ -40,11 +41,19 @@ export class Moments {
     this.#nav.hidden = this.isEmpty;
   }
 
-  #itemOf(article) {
+  #find(id) {
+    return this.#list.querySelector(`[data-id="${CSS.escape(id)}"]`);
+  }
+
+  #itemOf(article, known) {
     const item = this.#template.content.firstElementChild.cloneNode(true);
     const [from, to] = [article.querySelector("time"), item.querySelector("time")];
-    item.dataset.id = article.dataset.id;
-    item.querySelector("a").href = article.querySelector(".post__time").getAttribute("href");
+    const { id, before } = article.dataset;
+    item.dataset.id = id;
+    const alone = article.querySelector(".post__time").getAttribute("href");
+    // Among its neighbours, where its place in the log is known.
+    const placed = before && `${alone.split("/posts/")[0]}?before=${Number(before) + 1}#p-${id}`;
+    item.querySelector("a").href = placed ?? known ?? alone;
     to.dateTime = from.dateTime;
     to.textContent = from.textContent;
     const words = article.querySelector(".post__headline") ?? article.querySelector(".post__body");

@@ -1,4 +1,4 @@
-/** The one line that says how the page stands to the event: a word, an icon, and what goes with them. */
+/** The line that says how the page stands: a word, an icon, and what goes with them. */
 
 const WORDS = {
   connecting: "Connecting",
@@ -20,7 +20,7 @@ export class Status {
     this.#element = element;
   }
 
-  show(state, detail = null) {
+  show(state, detail) {
     const element = this.#element;
     if (element.dataset.state !== state) {
       const use = element.querySelector("use");
@@ -29,6 +29,6 @@ export class Status {
       element.querySelector("[data-part=word]").textContent = WORDS[state];
     }
     const said = element.querySelector("[data-part=detail]");
-    if (detail !== null && said.textContent !== detail) said.textContent = detail;
+    if (said.textContent !== detail) said.textContent = detail;
   }
 }

@@ -1,4 +1,4 @@
-/** The live stream as one page sees it: connects, falls back, comes back with its cursor, loses nothing. */
+/** The live stream as one page sees it: it comes back with its cursor and loses nothing. */
 
 import { delaySeconds, isFinal } from "./backoff.js";
 import { judge } from "./cursor.js";
@@ -10,7 +10,7 @@ const MISSES_BEFORE_FALLBACK = 2;
 const MISSES_ONCE_OPEN = 6;
 const SILENCE = 1.5;
 const PATIENCE_SECONDS = 15;
-// Where nothing has come through yet: somebody waits for the first word, and one way after another is tried.
+// Somebody waits for the first word: one way after another is tried.
 const FIRST_PATIENCE_SECONDS = 5;
 const STALE_MS = 40_000;
 const STEADY_MS = 10_000;
@@ -57,12 +57,12 @@ export class Stream extends EventTarget {
     });
   }
 
-  /** When the page last heard anything, in milliseconds since the epoch. */
+  /** When the page last heard anything. */
   get heardAt() {
     return this.#heardAt;
   }
 
-  /** The offset up to which the page holds the log. */
+  /** Up to where the page holds the log. */
   get offset() {
     return this.#offset;
   }
@@ -71,13 +71,13 @@ export class Stream extends EventTarget {
     this.#connect();
   }
 
-  /** Go on from another cursor: the page has loaded its posts anew. */
+  /** Go on from another cursor. */
   go(cursor, offset) {
     this.#cursor = cursor;
     this.#offset = offset;
     const isAgain = Date.now() - this.#afreshAt < STEADY_MS;
     this.#afreshAt = Date.now();
-    // A log that can't be followed twice in a row is not asked for in a tight circle.
+    // Not in a tight circle.
     if (isAgain) this.#comeBack();
     else this.#connect();
   }
@@ -182,7 +182,7 @@ export class Stream extends EventTarget {
   }
 
   #gap() {
-    // Something before it is missing: the cursor we hold brings all of it.
+    // The cursor we hold brings all that is missing.
     this.#lost(null);
   }
 
@@ -191,7 +191,7 @@ export class Stream extends EventTarget {
     const wasOpen = this.#isOpen;
     this.#drop();
     clearTimeout(this.#timer);
-    // Only what lasted counts as back: a server that drops everybody at once is left in peace.
+    // Only what lasted counts as back.
     if (wasOpen && Date.now() - this.#openedAt > STEADY_MS) this.#tries = 0;
     if (code !== null && isFinal(code) && !this.#isStubborn) {
       this.#isClosed = true;
@@ -205,7 +205,7 @@ export class Stream extends EventTarget {
 
   #missed(isHung) {
     this.#misses += 1;
-    // What is refused may be let in a moment later; what is swallowed, as by a captive portal, is not.
+    // What is refused may be let in later; what a captive portal swallows, won't.
     if (this.#misses < (this.#hasOpened ? MISSES_ONCE_OPEN : isHung ? 1 : MISSES_BEFORE_FALLBACK)) return;
     this.#transport = (this.#transport + 1) % TRANSPORTS.length;
     this.#misses = 0;

@@ -1,6 +1,6 @@
-/** The posts on the page: put in, replaced and taken out where the reader is, without moving their place. */
+/** The posts on the page: put in, replaced and taken out without moving the reader's place. */
 
-/** So near the top a reader is at the top, and stays there whatever comes in. */
+/** So near, a reader is at the top, and stays there. */
 export const AT_TOP_PX = 8;
 
 const GONE_MOST = 1000;
@@ -9,7 +9,7 @@ const NEW_MS = 2000;
 // A line that stays at the top of the page may cover this much.
 const COVERED_PX = 60;
 
-/** An article out of the server's markup; the one template that renders a post is there. */
+/** An article out of the server's markup. */
 export function articleOf(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
@@ -63,14 +63,14 @@ export class Timeline extends EventTarget {
   /** Put in what waits. */
   release() {
     const waiting = this.#held.splice(0);
-    // More came than was kept: what stands here is no longer what comes next.
+    // More came than was kept: what stands here doesn't follow.
     if (this.#isTorn) this.#list.replaceChildren();
     this.#isTorn = false;
     if (waiting.length) this.#prepend(waiting);
     this.#say("held", 0);
   }
 
-  /** Put older articles at the end, leaving out what is here or was taken back meanwhile. */
+  /** Put older articles at the end, but for what is here or was taken back. */
   append(articles) {
     for (const article of articles) {
       const { id, before } = article.dataset;
@@ -82,7 +82,7 @@ export class Timeline extends EventTarget {
     this.#say("change");
   }
 
-  /** Another log stands now: show these instead, and keep the reader by the post they read. */
+  /** Another log stands now: show these instead. */
   replaceAll(articles) {
     this.#held = [];
     this.#isTorn = false;
@@ -179,7 +179,11 @@ export class Timeline extends EventTarget {
 
   #takeOut(id) {
     this.#held = this.#held.filter((waiting) => waiting.dataset.id !== id);
-    this.find(id)?.remove();
+    const shown = this.find(id);
+    const hadFocus = shown?.contains(document.activeElement);
+    const next = shown?.nextElementSibling ?? shown?.previousElementSibling ?? this.#list;
+    shown?.remove();
+    if (hadFocus) next.focus({ preventScroll: true });
   }
 
   #say(type, detail) {

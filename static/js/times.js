@@ -3,18 +3,18 @@
 const MINUTE = 60_000;
 
 const said = Date.parse(document.documentElement.dataset.now);
-/** When the server wrote this page, in milliseconds since the epoch. */
+/** When the server wrote this page. */
 export const writtenAt = said || Date.now();
 let ahead = 0;
 
-/** The server's present moment: a reader's own clock may be wrong by minutes. */
+/** The server's present moment: a device's clock may be wrong. */
 export const now = () => Date.now() + ahead;
 
 const [load] = performance.getEntriesByType("navigation");
 if (said && load.transferSize !== 0) {
   ahead = said - (Date.now() - performance.now() + load.responseStart);
 } else if (said) {
-  // Out of the browser's cache, a page doesn't tell what time it is.
+  // Out of the browser's cache a page is of any age.
   fetch(location.href, { method: "HEAD", cache: "no-store" })
     .then(({ headers }) => (ahead = Date.parse(headers.get("date")) - Date.now() || 0))
     .catch(() => {});

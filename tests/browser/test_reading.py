@@ -531,3 +531,119 @@ async def test_the_screen_cuts_no_line_of_a_post_that_is_longer_than_itself(
 
     assert below == still
     assert below <= 0
+
+
+async def test_the_keyboard_is_never_left_at_the_pages_head(server: Server, opened: Opened) -> None:
+    await busy(server, 32)
+    page = await opened(f"{server.url}/live", viewport=DESKTOP)
+    await connected(page)
+    focused = "document.activeElement.closest('article')?.querySelector('.post__body').innerText"
+
+    # The last older posts: the link is gone, the first of them has the focus.
+    await page.get_by_role("link", name="Older posts").press("Enter")
+    await expect(texts(page)).to_have_count(32)
+    assert (await page.evaluate(focused)).startswith("Post 1.")
+
+    # The post that is read goes: its neighbour takes over.
+    newest = (await server.get("/api/blogs/live/posts?limit=1")).json()["posts"][0]
+    article = page.locator(f'article[data-id="{newest["id"]}"]')
+    await article.focus()
+    await call(server, "DELETE", f"/api/blogs/live/posts/{newest['id']}")
+    await expect(article).to_have_count(0)
+    assert (await page.evaluate(focused)).startswith("Post 30.")
+
+    # The pill: what it brought in is read next.
+    await read_on(page)
+    await server.post("New.")
+    await page.get_by_role("button", name="1 new post", exact=True).press("Enter")
+    assert await page.evaluate(focused) == "New."
+
+
+async def test_a_screen_reader_hears_that_the_connection_went_and_came_back(
+    server: Server, opened: Opened
+) -> None:
+    async with TcpProxy(server.port) as wire:
+        page = await opened(f"{wire.url}/live")
+        await connected(page)
+        said = page.locator("[data-part=said]")
+        await wire.down()
+        await expect(said).to_have_text("Connection lost.", timeout=BACK)
+        await server.post("Missed.")
+        await wire.up()
+
+        await expect(said).to_have_text("Connected again. 1 new post", timeout=BACK)
+
+
+@pytest.mark.parametrize("scripting", [True, False])
+async def test_a_key_moment_that_isnt_loaded_is_shown_among_its_neighbours(
+    server: Server, opened: Opened, scripting: bool
+) -> None:
+    await server.post("Before it.")
+    one = await key_moment(server, "The vote.")
+    await busy(server, 31)
+    page = await opened(f"{server.url}/live", java_script_enabled=scripting)
+    await expect(texts(page)).to_have_count(30)
+
+    await page.locator("#moments").get_by_role("link", name="The vote.").click()
+
+    await page.wait_for_url(f"{server.url}/live?before=*#p-{one['id']}")
+    await expect(texts(page)).to_have_text(["The vote.", "Before it."])
+
+
+async def test_nothing_older_is_offered_once_the_oldest_post_was_taken_back(
+    server: Server, opened: Opened
+) -> None:
+    oldest = (await server.post("The oldest.")).json()
+    await server.post("Another.")
+    page = await opened(f"{server.url}/live")
+    await connected(page)
+
+    await call(server, "DELETE", f"/api/blogs/live/posts/{oldest['id']}")
+
+    await expect(texts(page)).to_have_text(["Another."])
+    await expect(page.get_by_role("link", name="Older posts")).to_be_hidden()
+
+
+async def test_words_stand_in_the_direction_of_their_script(server: Server, opened: Opened) -> None:
+    await key_moment(server, "Left to right.\n\nשלום עולם\n\n- שלום", headline="שלום לכולם")
+    page = await opened(f"{server.url}/live")
+    for words, side in (("h3", "rtl"), (".post__body", "ltr"), ("#moments li span", "rtl")):
+        computed = "(element) => getComputedStyle(element).direction"
+        assert await page.locator(words).first.evaluate(computed) == side, words
+    # Within one post each paragraph begins on its own side.
+    begins = await page.locator(".post__body > p").evaluate_all(
+        """(paragraphs) => paragraphs.map((paragraph) => {
+          const words = document.createRange();
+          words.selectNodeContents(paragraph);
+          const [one, all] = [words.getBoundingClientRect(), paragraph.getBoundingClientRect()];
+          return Math.abs(one.left - all.left) < 2 ? "left" : "right";
+        })"""
+    )
+    assert begins == ["left", "right"]
+
+
+async def test_what_has_begun_to_be_told_before_the_event_needs_no_promise(
+    server: Server, opened: Opened
+) -> None:
+    await call(server, "PATCH", "/api/blogs/live", json={"state": "upcoming"})
+    page = await opened(f"{server.url}/live")
+    await connected(page, "Not begun")
+    promise = page.get_by_text("The first post will appear here by itself.")
+    await expect(promise).to_be_visible()
+
+    await server.post("Doors open soon.")
+
+    await expect(texts(page)).to_have_text(["Doors open soon."])
+    await expect(promise).to_be_hidden()
+    await expect(page.get_by_text("Not begun yet.")).to_be_visible()
+
+
+@pytest.mark.parametrize("state", ["live", "upcoming", "paused", "ended"])
+async def test_how_many_read_is_said_in_every_state(
+    server: Server, opened: Opened, state: str
+) -> None:
+    await call(server, "PATCH", "/api/blogs/live", json={"state": state})
+    for number, path in enumerate(("/live", "/live/screen")):
+        page = await opened(server.url + path)
+        detail = page.locator("[data-part=detail]")
+        await expect(detail).to_have_text(f"{number + 1} reading", timeout=8000)

@@ -13,7 +13,9 @@ from xml.etree import ElementTree as ET
 import httpx2
 import pytest
 
+from liveblog.store.log import MOMENTS_MOST
 from liveblog.web import pages
+from liveblog.web.render import STATIC
 from tests.integration.cast import NOBODY, Player, Stage, assert_problem
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -347,6 +349,28 @@ async def test_a_blog_far_away_in_time_is_shown(stage: Stage) -> None:
         assert (await stage.call(stage.owner, "PATCH", "", change)).status_code == 200
         for path in ("/", f"/{stage.slug}", f"/{stage.slug}/screen"):
             await page(stage, path)
+
+
+async def test_as_many_key_moments_are_listed_as_the_page_keeps(stage: Stage) -> None:
+    source = (STATIC / "js" / "moments.js").read_text("utf-8")
+    kept = re.search(r"const MOST = (\d+);", source)
+    assert kept is not None
+    assert int(kept[1]) == MOMENTS_MOST
+    for number in range(51):
+        await stage.publish(body=f"post {number}", key=True)
+
+    found = await page(stage, f"/{stage.slug}")
+
+    assert len([a for a in found.all("a") if "#p-" in a.get("href", "")]) == 51
+
+
+async def test_a_key_moment_keeps_the_name_of_its_kind(stage: Stage) -> None:
+    await stage.publish(body="Move.", kind="announcement", key=True)
+
+    found = await page(stage, f"/{stage.slug}")
+
+    assert "Key moment" in found.text
+    assert "Announcement" in found.text
 
 
 # -- errors

@@ -48,6 +48,15 @@ test("an edit changes it in its place, and a post that is none any more leaves",
   assert(nav.hidden, "an empty list is shown");
 });
 
+test("it leads among its neighbours where its place in the log is known, also after an edit", () => {
+  const { nav, moments, post } = world();
+  const placed = post("a", 28, headline("Forty vans"));
+  placed.dataset.before = "7";
+  moments.put(placed);
+  moments.put(post("a", 28, headline("Fifty vans")));
+  equal(nav.querySelector("a").getAttribute("href"), "/live?before=8#p-a");
+});
+
 test("without a headline its words are taken, and not too many", () => {
   const { moments, post, listed } = world();
   moments.put(post("a", 10, `<div class="post__body"><p>${"word ".repeat(60)}</p></div>`));

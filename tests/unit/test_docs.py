@@ -56,6 +56,7 @@ BOUNDS = {
     "request line and header fields": server.HEAD_MOST_BYTES,
     "time for the head of a request": int(server.HEAD_SECONDS),
     "time for its body": int(server.BODY_SECONDS),
+    "key moments on a page": log.MOMENTS_MOST,
     "frame from a viewer": socket.RECEIVED_MOST_BYTES,
     "all frames from a viewer between two heartbeats": socket.HEARD_MOST_BYTES,
     "heartbeat": frames.HEARTBEAT_SECONDS,
