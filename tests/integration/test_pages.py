@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import struct
 from collections.abc import Iterator
 from datetime import datetime
 from html.parser import HTMLParser
@@ -241,6 +242,18 @@ async def test_every_page_can_be_shared(stage: Stage) -> None:
     types = {link["type"]: link["href"] for link in feed.all("link", rel="alternate")}
     assert types["application/atom+xml"].endswith(f"/{stage.slug}/feed.atom")
     assert types["application/feed+json"].endswith(f"/{stage.slug}/feed.json")
+
+
+async def test_every_page_has_what_a_shared_link_shows(stage: Stage) -> None:
+    for found in await each_page(stage, await stage.player("editor")):
+        where = found.answer.url.path
+        for name in ("title", "type", "site_name", "description", "url", "image:alt"):
+            assert found.meta(f"og:{name}"), f"{where}: og:{name}"
+        assert found.one("meta", name="description")["content"], where
+        picture = await stage.http.get(found.meta("og:image"))
+        assert picture.headers["content-type"] == "image/png"
+        size = struct.unpack(">II", picture.content[16:24])
+        assert size == (int(found.meta("og:image:width")), int(found.meta("og:image:height")))
 
 
 async def test_what_people_typed_is_text_on_every_page(stage: Stage) -> None:
