@@ -14,7 +14,6 @@ from playwright.async_api import async_playwright
 from tests.support import CHROMIUM_ARGUMENTS, ROOT, chromium_path
 
 STATIC = ROOT / "static"
-SIZE = {"width": 1200, "height": 630}
 DRAWING = """<!doctype html><meta charset="utf-8"><style>%s
   body { position: relative; margin: 0; width: 1200px; height: 630px; overflow: hidden;
          background: var(--paper); color: var(--ink); }
@@ -47,7 +46,7 @@ async def main() -> None:
         browser = await playwright.chromium.launch(
             executable_path=chromium_path(), args=list(CHROMIUM_ARGUMENTS)
         )
-        page = await browser.new_page(viewport=SIZE, color_scheme="light")
+        page = await browser.new_page(viewport={"width": 1200, "height": 630})
         await page.set_content(DRAWING % tokens)
         await page.screenshot(path=STATIC / "cover.png")
         await browser.close()

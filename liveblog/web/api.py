@@ -86,21 +86,19 @@ async def create_blog(request: Request) -> Response:
 
 def new_blog(form: body.NewBlog) -> Blog:
     """A blog out of what was typed. Raises: Invalid."""
-    starts_at = body.in_utc("starts_at", form.starts_at)
-    at = now()
-    blog = Blog(
-        slug=blogs.checked_slug(form.slug),
-        title=line("title", form.title, blogs.TITLE_LONGEST),
-        state=BlogState.UPCOMING if starts_at and starts_at > at else BlogState.LIVE,
-        created_at=at,
-        summary=optional_line("summary", form.summary, blogs.SUMMARY_LONGEST),
-        venue=optional_line("venue", form.venue, blogs.VENUE_LONGEST),
-        starts_at=starts_at,
-        ends_at=body.in_utc("ends_at", form.ends_at),
-        timezone=blogs.checked_timezone(form.timezone),
-        language=blogs.checked_language(form.language),
+    fields = body.each_checked(
+        slug=lambda: blogs.checked_slug(form.slug),
+        title=lambda: line("title", form.title, blogs.TITLE_LONGEST),
+        summary=lambda: optional_line("summary", form.summary, blogs.SUMMARY_LONGEST),
+        venue=lambda: optional_line("venue", form.venue, blogs.VENUE_LONGEST),
+        starts_at=lambda: body.in_utc("starts_at", form.starts_at),
+        ends_at=lambda: body.in_utc("ends_at", form.ends_at),
+        timezone=lambda: blogs.checked_timezone(form.timezone),
+        language=lambda: blogs.checked_language(form.language),
     )
-    return _in_order(blog)
+    starts_at, at = fields["starts_at"], now()
+    state = BlogState.UPCOMING if starts_at and starts_at > at else BlogState.LIVE
+    return _in_order(Blog(state=state, created_at=at, **fields))
 
 
 def _in_order(blog: Blog) -> Blog:

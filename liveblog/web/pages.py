@@ -13,7 +13,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from liveblog.domain.blog import BlogState, checked_timezone
+from liveblog.domain.blog import Blog, BlogState, checked_timezone
 from liveblog.domain.errors import (
     Conflict,
     FieldError,
@@ -74,24 +74,43 @@ async def create(request: Request) -> Response:
     """The form for a new blog, for who has no script."""
     require(await auth.caller_of(request), Action.CREATE_BLOG)
     form = await body.form(request)
+    typed = {name: value.strip() for name, value in form.items()}
+    named = {name: typed.get(name, "") for name in ("title", "slug")}
     given: dict[str, object] = {
-        name: value
-        for name in ("title", "slug", "summary", "venue", "timezone")
-        if (value := form.get(name, "").strip())
+        **named,
+        **{name: typed[name] for name in ("summary", "venue", "timezone") if typed.get(name)},
     }
+    wrong: dict[str, str] = {}
+    blog: Blog | None = None
+    if typed.get("starts_at"):
+        try:
+            given["starts_at"] = _in_zone("starts_at", typed["starts_at"], given.get("timezone"))
+        except Invalid as error:
+            wrong |= _said(error)
     try:
-        if typed := form.get("starts_at", "").strip():
-            given["starts_at"] = _in_zone("starts_at", typed, given.get("timezone", "UTC"))
         blog = api.new_blog(body.converted(given, body.NewBlog))
+    except Invalid as error:
+        wrong |= _said(error)
+    if blog is None or wrong:
+        return await _index(request, form, wrong, 422)
+    try:
         await site_of(request).log.create(blog)
-    except (Invalid, Conflict) as error:
-        return await _index(request, form, _by_field(error, "slug"), STATUS[type(error)])
+    except Conflict as error:
+        return await _index(request, form, {"slug": error.detail}, 409)
     return RedirectResponse(f"/{blog.slug}/write", 303)
+
+
+def _said(error: Invalid) -> dict[str, str]:
+    return {field: _sentence(message) for field, message in _by_field(error, "").items()}
+
+
+def _sentence(message: str) -> str:
+    return f"It {message}." if message.startswith(("must ", "is ")) else f"{message}."
 
 
 def _in_zone(field: str, typed: str, timezone: object) -> datetime:
     # A form's date and time has no offset: it is the venue's clock.
-    zone = ZoneInfo(checked_timezone(str(timezone)))
+    zone = ZoneInfo(checked_timezone(str(timezone or "UTC")))
     try:
         moment = datetime.fromisoformat(typed)
     except ValueError:

@@ -638,6 +638,38 @@ async def test_a_blog_that_cannot_be_is_said_by_the_form(
     assert await stage.seen() == before
 
 
+async def test_all_that_is_wrong_with_a_new_blog_is_said_at_once_and_in_sentences(
+    stage: Stage,
+) -> None:
+    boss = await stage.joined(stage.server.owner_token, "Boss")
+    spoilt = {"title": "", "slug": "api", "timezone": "Mars", "starts_at": "soon"}
+
+    answer = await submitted(stage, "/", spoilt, boss)
+
+    assert answer.status_code == 422
+    found = Page(answer)
+    assert len(found.all("p", **{"class": "field__wrong"})) == 3
+    assert "It must not be empty." in found.text
+    assert "“api” is an address of the site itself; take another." in found.text
+    assert "It “api”" not in found.text
+    assert "It must be an IANA name like Europe/London." in found.text
+
+    taken = await submitted(stage, "/", {"title": "T", "slug": stage.slug}, boss)
+    sentence = f"There is a blog at /{stage.slug} already; take another slug."
+    assert f" {sentence}<" in taken.text
+    assert "It There" not in taken.text
+    assert f"{sentence}." not in taken.text
+
+
+async def test_the_beginning_of_a_new_blog_is_picked_on_the_venues_clock(stage: Stage) -> None:
+    boss = await stage.joined(stage.server.owner_token, "Boss")
+
+    found = await page(stage, "/", boss)
+
+    assert found.one("input", name="starts_at")["type"] == "datetime-local"
+    assert "offset" not in found.text
+
+
 async def test_only_the_owner_is_offered_a_new_blog(stage: Stage) -> None:
     for role in ("anonymous", "editor"):
         who = await stage.player(role)
