@@ -169,6 +169,15 @@ async def test_no_page_is_wider_than_its_window(server: Server, opened: Opened, 
         await page.wait_for_load_state()
         wide = await page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path
+        # A word may be broken, a time may not.
+        lines = await page.locator("time:visible").evaluate_all(
+            """(times) => times.map((time) => {
+              const words = document.createRange();
+              words.selectNodeContents(time);
+              return new Set([...words.getClientRects()].map(({ y }) => y)).size;
+            })"""
+        )
+        assert set(lines) <= {0, 1}, path
         await page.close()
 
 
