@@ -24,11 +24,29 @@ from liveblog.web.site import now, site_of
 _PACKAGED = Path(str(files("liveblog"))) / "static"
 STATIC = _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parent.parent / "static"
 
+
+def _digest(folder: Path) -> str:
+    whole = sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            whole.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:10]
+
+
+# One for all of them and in the path, so that modules that import one another by relative address
+# carry it on.
+STATIC_DIGEST = _digest(STATIC)
+
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
+
+
+def asset(path: str) -> str:
+    """The address of a file under `static/`, which changes with what is there."""
+    return f"/static/{STATIC_DIGEST}/{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,6 @@ class Pages:
     """Renders pages and posts; one template renders a post wherever it appears."""
 
     def __init__(self) -> None:
-        self._assets: dict[str, str] = {}
         environment = Environment(
             loader=PackageLoader("liveblog.web"),
             autoescape=True,
@@ -55,7 +72,7 @@ class Pages:
         environment.filters.update(
             clock=clock, day=day, longday=longday, iso=iso, html=Markup, plain=plain
         )
-        environment.globals.update(asset=self.asset, plural=plural, icon=self.icon, short=short)
+        environment.globals.update(asset=asset, plural=plural, icon=self.icon, short=short)
         self._environment = environment
 
     def post(self, blog: Blog, post: Post, origin: str) -> str:
@@ -104,15 +121,8 @@ class Pages:
         }
         return self.page(request, "problem.html", context, status, headers)
 
-    def asset(self, path: str) -> str:
-        """The address of a file under `static/`, which changes with its content."""
-        if path not in self._assets:
-            digest = sha256((STATIC / path).read_bytes()).hexdigest()[:10]
-            self._assets[path] = f"/static/{path}?v={digest}"
-        return self._assets[path]
-
     def icon(self, name: str) -> Markup:
-        address = self.asset("icons.svg")
+        address = asset("icons.svg")
         return Markup(
             '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
         ).format(address, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -14,17 +15,22 @@ from starlette.websockets import WebSocket
 
 from liveblog.web import api, auth, feeds, operations, pages, problems
 from liveblog.web.live import Live
-from liveblog.web.render import STATIC
+from liveblog.web.render import STATIC, STATIC_DIGEST
+
+_DIGEST = re.compile("[0-9a-f]{10}")
 
 
 class Assets(StaticFiles):
-    """`static/`, as it is; an address with its content's hash is kept for a year."""
+    """`static/`, as it is; an address with the digest of its content is kept for a year."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        hashed = b"v=" in scope.get("query_string", b"")
+        digest, _, rest = path.partition("/")
+        if not _DIGEST.fullmatch(digest):
+            digest, rest = "", path
+        # A page from before a deploy asks by the digest of then; it gets what there is now.
+        response = await super().get_response(rest, scope)
         response.headers["cache-control"] = (
-            "public, max-age=31536000, immutable" if hashed else "no-cache"
+            "public, max-age=31536000, immutable" if digest == STATIC_DIGEST else "no-cache"
         )
         response.headers["cross-origin-resource-policy"] = "cross-origin"
         return response

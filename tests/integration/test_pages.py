@@ -204,9 +204,22 @@ async def test_everything_that_a_page_names_is_there(stage: Stage) -> None:
         assert answer.status_code == 200, address
     for address in assets:
         answer = await stage.http.get(address)
-        # A module imports others by their plain names: those are asked for again each time.
-        kept = "public, max-age=31536000, immutable" if "v=" in address else "no-cache"
-        assert answer.headers["cache-control"] == kept, address
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable", address
+        # So are the modules that a module imports: by an address relative to its own.
+        for imported in re.findall(r"""(?:from|import) ["'](.+?)["']""", answer.text):
+            module = await stage.http.get(urljoin(address, imported))
+            assert module.status_code == 200
+            assert "immutable" in module.headers["cache-control"]
+
+
+async def test_an_asset_by_an_older_digest_is_there_and_not_kept(stage: Stage) -> None:
+    """A page from before a deploy still loads what it imports late."""
+    now = await stage.http.get("/static/js/cursor.js")
+    older = await stage.http.get("/static/0123456789/js/cursor.js")
+
+    assert (now.status_code, older.status_code) == (200, 200)
+    assert older.text == now.text
+    assert now.headers["cache-control"] == older.headers["cache-control"] == "no-cache"
 
 
 async def test_every_icon_that_a_page_names_is_drawn(stage: Stage) -> None:
