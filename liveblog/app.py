@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -51,12 +51,15 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
             embedded = EmbeddedStore(settings.data)
             await embedded.start()
             stack.push_async_callback(embedded.stop)
-            await _keep_running(stack, embedded)
+            _keep_running(stack, embedded.watch(), "store watch")
             url = embedded.url
-        connection = Connection(url)
+        connection = Connection(url, embedded.folder if embedded else None)
         stack.push_async_callback(connection.close)
         facts = await connection.look()
         _log.info("store", server=facts.name, version=facts.version, durability=facts.durability)
+        if not facts.has_room:
+            _log.error("store_full", folder=str(settings.data))
+        _keep_running(stack, connection.keep_looking(), "store look")
         owner_hash = hashed(owner_token(settings))
         log, people, pages = Log(connection), People(connection, owner_hash), Pages()
         await _first_blog(log)
@@ -87,13 +90,13 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         yield app
 
 
-async def _keep_running(stack: AsyncExitStack, embedded: EmbeddedStore) -> None:
-    watching = asyncio.get_running_loop().create_task(embedded.watch(), name="store watch")
+def _keep_running(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
+    running = asyncio.get_running_loop().create_task(work, name=name)
 
     async def stop() -> None:
-        watching.cancel()
+        running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await watching
+            await running
 
     stack.push_async_callback(stop)
 

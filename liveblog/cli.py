@@ -36,7 +36,8 @@ from liveblog.domain.post import Author, Kind, drafted, published
 from liveblog.domain.text import line
 from liveblog.settings import Settings, SettingsError
 from liveblog.store import holder
-from liveblog.store.connection import Connection, StoreRefused, shown
+from liveblog.store.address import shown
+from liveblog.store.connection import NO_ROOM, Connection, StoreRefused
 from liveblog.store.embedded import EmbeddedStore, StoreFailed, running_url
 from liveblog.store.log import Log, Operation
 from liveblog.store.people import People
@@ -110,6 +111,11 @@ async def _serve(settings: Settings) -> None:
             _fail(
                 f"Can't listen on {settings.host}:{settings.port}: {error.strerror or error}. "
                 + remedy
+            )
+        except UnicodeError:
+            _fail(
+                f"Can't listen on {settings.host!r}: that is no name of a machine. "
+                "Choose another address with --host."
             )
         port = listener.getsockname()[1]
         origin = settings.public_url or _origin(settings.host, port)
@@ -353,7 +359,13 @@ def doctor(**options: str | None) -> None:
         try:
             async with _store(settings) as connection:
                 facts = await connection.look()
-                say(True, f"store: {facts.name} {facts.version} at {shown(connection.url)}")
+                where = shown(connection.url)
+                say(
+                    facts.has_room,
+                    f"store: {facts.name} {facts.version} at {where}, "
+                    + ("takes writes" if facts.has_room else NO_ROOM),
+                    f"Make room on the disk under {settings.data}.",
+                )
                 say(
                     facts.durability != "best-effort",
                     f"durability: {facts.durability}",
@@ -412,7 +424,7 @@ async def _store(settings: Settings) -> AsyncIterator[Connection]:
         embedded = EmbeddedStore(settings.data)
         await embedded.start()
         url = embedded.url
-    connection = Connection(url)
+    connection = Connection(url, None if settings.redis_url else settings.data / "store")
     try:
         await connection.look()
         yield connection
@@ -438,12 +450,15 @@ def _known_origin(settings: Settings) -> str:
 
 
 def _silent(settings: Settings, error: Unavailable) -> str:
-    reason = str(error.__cause__ or error).rstrip(".")
+    reason = error.reason.rstrip(".")
     if settings.redis_url is None:
-        return f"The store in {settings.data} doesn't answer: {reason}."
-    return (
-        f"The store at {shown(settings.redis_url)} doesn't answer: {reason}. "
-        "Start it, or mend REDIS_URL; without it, an embedded store is used."
+        return f"The store in {settings.data} {error.state}: {reason}."
+    told = f"The store at {shown(settings.redis_url)} {error.state}: {reason}. "
+    if error.is_silent:
+        return told + "Start it, or mend REDIS_URL; without it, an embedded store is used."
+    return told + (
+        "It must take every command on keys and channels that begin with lb: "
+        "from the user in REDIS_URL."
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_SILENT = "doesn't answer"
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -70,6 +72,20 @@ class ConditionMissing(Refusal):
 
 
 class Unavailable(Refusal):
-    """The store can't take it now; try the same again after `retry_after_seconds`."""
+    """The store can't take it now; try the same again after `retry_after_seconds`.
+
+    `detail` is for strangers. `state` says in a few words how the store is, and `reason` why in
+    full: that is for whoever runs the server, as it may name addresses.
+    """
 
     retry_after_seconds = 2
+
+    def __init__(self, detail: str, *, state: str = _SILENT, reason: str = "") -> None:
+        super().__init__(detail)
+        self.state = state
+        self.reason = reason or detail
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all came from the store."""
+        return self.state == _SILENT

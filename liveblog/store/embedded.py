@@ -65,9 +65,9 @@ class EmbeddedStore:
 
     def __init__(self, data_dir: Path) -> None:
         self._data = data_dir.absolute()
-        self._folder = self._data / "store"
-        self._log = self._folder / "valkey.log"
-        self._socket = self._folder / "store.sock"
+        self.folder = self._data / "store"
+        self._log = self.folder / "valkey.log"
+        self._socket = self.folder / "store.sock"
         self._binary = ""
         self._lock: int | None = None
         self._noted = Holder(server=holder.me(), since=datetime.now(UTC), socket=str(self._socket))
@@ -93,8 +93,8 @@ class EmbeddedStore:
         self._binary = found
         with self._explained():
             self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._folder.chmod(0o700)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self.folder.chmod(0o700)
             self._lock = await self._only_server()
             try:
                 self._take_over()
@@ -105,8 +105,7 @@ class EmbeddedStore:
 
     def note_address(self, address: str) -> None:
         """Notes where the server is reached, for whoever finds the directory held."""
-        with self._explained():
-            self._note(replace(self._noted, address=address))
+        self._note(replace(self._noted, address=address))
 
     async def watch(self) -> None:
         """Starts Valkey again whenever it has died; runs until cancelled."""
@@ -136,13 +135,13 @@ class EmbeddedStore:
         await end_leftover(self._noted)
         # The note of a Valkey that still runs is what the next start knows it by.
         if not (self._noted.valkey and self._noted.valkey.lives()):
-            holder.forget(self._folder)
-        _remove_private_folder(self._socket, self._folder)
+            holder.forget(self.folder)
+        _remove_private_folder(self._socket, self.folder)
         os.close(self._lock)
         self._lock = None
 
     async def _only_server(self) -> int:
-        lock = holder.locked(self._folder / "server.lock")
+        lock = holder.locked(self.folder / "server.lock")
         if lock is None:
             # A server that has just started takes the lock a moment before it writes the note.
             await until(lambda: running_url(self._data) is not None, 1)
@@ -150,11 +149,12 @@ class EmbeddedStore:
         return lock
 
     def _take_over(self) -> None:
-        before = holder.read(self._folder) or self._noted
+        before = holder.read(self.folder) or self._noted
         # What the last server left behind stays on record until it has ended.
-        self._note(replace(before, server=holder.me(), since=datetime.now(UTC), address=None))
+        self._noted = replace(before, server=holder.me(), since=datetime.now(UTC), address=None)
+        holder.write(self.folder, self._noted)
         if self._log.exists() and self._log.stat().st_size > LOG_LONGEST:
-            self._log.replace(self._folder / "valkey.log.1")
+            self._log.replace(self.folder / "valkey.log.1")
 
     async def _launch(self) -> None:
         lock = await self._only_valkey()
@@ -175,13 +175,13 @@ class EmbeddedStore:
         if failure := await self._valkey.failure():
             await self._valkey.end()
             raise StoreFailed(
-                f"The store in {self._folder} didn't start: Valkey {failure}. {self._log} ends:\n"
+                f"The store in {self.folder} didn't start: Valkey {failure}. {self._log} ends:\n"
                 f"{self._valkey.log_tail()}"
             )
 
     async def _only_valkey(self) -> int:
         deadline = time.monotonic() + TAKEOVER_SECONDS
-        while (lock := holder.locked(self._folder / "valkey.lock")) is None:
+        while (lock := holder.locked(self.folder / "valkey.lock")) is None:
             await end_leftover(self._noted)
             if time.monotonic() > deadline:
                 raise StoreHeld(self._held_by_a_leftover())
@@ -192,7 +192,7 @@ class EmbeddedStore:
         """Chooses once, so that a Valkey started again answers where the last one did."""
         if len(os.fsencode(self._socket)) <= SOCKET_PATH_LONGEST:
             return
-        _remove_private_folder(Path(self._noted.socket), self._folder)
+        _remove_private_folder(Path(self._noted.socket), self.folder)
         self._socket = Path(tempfile.mkdtemp(prefix="liveblog-")) / "store.sock"
 
     def _command(self) -> list[str]:
@@ -200,7 +200,7 @@ class EmbeddedStore:
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self._folder),
+            "dir": str(self.folder),
             "daemonize": "no",
             "logfile": "",
             "appendonly": "yes",
@@ -216,11 +216,15 @@ class EmbeddedStore:
         ]
 
     def _note(self, noted: Holder) -> None:
+        """What can't be noted, as on a full disk, stops nothing: the locks are what counts."""
         self._noted = noted
-        holder.write(self._folder, noted)
+        try:
+            holder.write(self.folder, noted)
+        except OSError as error:
+            log.warning("store_not_noted", reason=_explanation(self._data, error))
 
     def _held_by_a_server(self) -> str:
-        noted = holder.read(self._folder)
+        noted = holder.read(self.folder)
         if noted is None or not noted.server.lives():
             who = "a server that can't be seen from here, perhaps in another container"
         else:
@@ -238,7 +242,7 @@ class EmbeddedStore:
         return (
             f"{who}, left behind by a server that was killed, still holds the data directory"
             f" {self._data} after {TAKEOVER_SECONDS:.0f} s. End it"
-            + (f" (kill {pid})" if pid else f" (lsof {self._folder / 'valkey.lock'} finds it)")
+            + (f" (kill {pid})" if pid else f" (lsof {self.folder / 'valkey.lock'} finds it)")
             + " and start again."
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BLOGS = "lb:blogs"
+# Hash: what is written to see whether writes are taken; it expires.
+LOOK = "lb:look"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from liveblog.domain.errors import (
     Unavailable,
 )
 from liveblog.domain.post import Post
-from liveblog.store.connection import Connection, Script
+from liveblog.store.connection import CANT_TAKE, Connection, Script
 from liveblog.store.keys import BLOGS, BlogKeys
 
 ENTRIES_KEPT = 10_240
@@ -280,7 +280,7 @@ class Log:
                 raise NotFound("There is no such post; it may have been removed.")
             case [b"absent"]:
                 raise _no_blog(slug)
-        raise Unavailable(f"The store answered what no script of ours says: {answer!r}")
+        raise Unavailable(CANT_TAKE, state="answers in riddles", reason=repr(answer))
 
     def _replay(
         self,

@@ -12,7 +12,7 @@ from liveblog import __version__
 from liveblog.delivery.broker import Broker
 from liveblog.delivery.hub import Hub
 from liveblog.domain.errors import Unavailable
-from liveblog.store.connection import StoreRefused
+from liveblog.store.connection import NO_ROOM, StoreRefused
 from liveblog.web.api import answered
 from liveblog.web.site import site_of
 
@@ -23,13 +23,18 @@ async def healthz(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     site = site_of(request)
-    durability = None
+    durability, ready = None, False
     try:
         facts = await site.connection.look()
-        store, durability = f"{facts.name} {facts.version}", facts.durability
-    except (Unavailable, StoreRefused) as error:
-        store = str(error)
-    ready = durability is not None and site.broker.stands and not site.hub.closing
+    except StoreRefused as refusal:
+        store = refusal.state
+    except Unavailable as error:
+        store = f"The store {error.state}"
+    else:
+        store, durability, ready = f"{facts.name} {facts.version}", facts.durability, facts.has_room
+        if not facts.has_room:
+            store += f" {NO_ROOM}"
+    ready = ready and site.broker.stands and not site.hub.closing
     body = {"ready": ready, "store": store, "durability": durability, "release": __version__}
     return answered(body, 200 if ready else 503, {} if ready else {"retry-after": "2"})
 

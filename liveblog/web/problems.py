@@ -71,7 +71,7 @@ def answer(request: HTTPConnection, error: Refusal) -> Response:
     more: dict[str, Any] = {}
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(error.retry_after_seconds)
-        _log.warning("unavailable", reason=str(error.__cause__ or error))
+        _log.warning("unavailable", state=error.state, reason=error.reason)
     elif isinstance(error, errors.Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     elif isinstance(error, errors.Invalid):

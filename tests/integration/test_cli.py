@@ -35,6 +35,7 @@ from tests.support import (
     eventually,
     free_port,
 )
+from tests.worlds import meddling
 
 COMMANDS = ("serve", "invite", "post", "tail", "doctor")
 
@@ -700,6 +701,30 @@ async def test_a_doctor_of_a_silent_store_names_it(tmp_path: Path) -> None:
     )
     assert "hush" not in out + err
     assert "good  open files" in out
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor", "invite"])
+async def test_a_redis_user_who_may_not_write_is_refused_and_not_called_silent(
+    tmp_path: Path, command: str
+) -> None:
+    async with RedisServer(tmp_path) as redis:
+        async with Server(tmp_path, env={"REDIS_URL": redis.url}):
+            pass  # There is a blog, so that a start has nothing to write.
+        async with meddling(redis.url) as hand:
+            await hand.execute_command(
+                "ACL", "SETUSER", "ana", "on", ">hush", "~*", "&*", "+@read", "+@connection",
+                "+info", "+ssubscribe",
+            )  # fmt: skip
+        url = redis.url.replace("//", "//ana:hush@")
+        more = {"serve": ["--port", "0"], "invite": ["live"], "doctor": []}[command]
+
+        code, out, err = await run(command, *more, "--redis-url", url)
+
+    assert code == 1
+    assert f"The store at {redis.url} allows this user too little" in out + err
+    assert "every command on keys and channels that begin with lb:" in out + err
+    assert "doesn't answer" not in out + err
+    assert "hush" not in out + err
 
 
 async def test_behind_proxies_a_doctor_wants_a_public_address(house: Stage) -> None:
