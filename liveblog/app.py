@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from liveblog import __version__
+from liveblog import __version__, limits
 from liveblog.delivery.broker import Broker
 from liveblog.delivery.hub import Hub
 from liveblog.domain.blog import Blog, BlogState
@@ -60,6 +60,7 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         if not facts.has_room:
             _log.error("store_full", folder=str(settings.data))
         _keep_running(stack, connection.keep_looking(), "store look")
+        _keep_running(stack, limits.keep_watching(), "limits")
         owner_hash = hashed(owner_token(settings))
         log, people, pages = Log(connection), People(connection, owner_hash), Pages()
         await _first_blog(log)

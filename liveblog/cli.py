@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
 import secrets
 import socket
 import sys
@@ -24,7 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.uri import parse_uri
 
-from liveblog import __version__, logs
+from liveblog import __version__, limits, logs
 from liveblog import settings as settings_of
 from liveblog.app import opened, owner_token
 from liveblog.delivery import server
@@ -94,6 +93,7 @@ def serve(**options: str | None) -> None:
     """Start the server and print its links."""
     settings = _settings(options)
     logs.configure(settings.log_level)
+    limits.raise_files()
     if settings.workers > 1:
         structlog.get_logger().warning("one_worker", asked=settings.workers)
     _run(_serve(settings), settings)
@@ -381,10 +381,10 @@ def doctor(**options: str | None) -> None:
             say(False, "store", _silent(settings, error))
         except (StoreFailed, StoreRefused) as error:
             say(False, "store", str(error))
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = limits.files()
         say(
-            hard >= FILES_WANTED,
-            f"open files: {hard:,}, enough for {max(0, hard - FILES_RESERVED):,} viewers",
+            files >= FILES_WANTED,
+            f"open files: {files:,}, enough for {max(0, files - FILES_RESERVED):,} viewers",
             f"Raise the limit (ulimit -n, LimitNOFILE) to at least {FILES_WANTED:,}.",
         )
         if settings.public_url is None:

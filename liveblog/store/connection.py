@@ -388,6 +388,8 @@ def _unavailable(error: Exception) -> Unavailable:
         if isinstance(error, kind):
             return Unavailable(CANT_TAKE, state=state, reason=reason)
     if isinstance(error, ResponseError):
+        if "ACL failure in script" in reason or "The user executing the script" in reason:
+            return Unavailable(CANT_TAKE, state=_STATES[NoPermissionError], reason=reason)
         code = reason.split(" ", 1)[0]
         state = _STATES_BY_CODE.get(code, "refuses what it is asked")
         return Unavailable(CANT_TAKE, state=state, reason=reason)

@@ -1,0 +1,66 @@
+"""A server takes as many files as it may have, and says so when there are no more."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from liveblog import limits
+from tests.integration.test_cli import run
+from tests.support import Server, eventually
+
+
+@contextlib.contextmanager
+def limited(
+    soft: int, hard: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
+    """What is started within has these limits of open files."""
+    program = tmp_path / "python"
+    program.write_text(
+        f'#!/bin/sh\nulimit -Sn {soft}\nulimit -Hn {hard}\nexec {sys.executable} "$@"\n'
+    )
+    program.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(program))
+        yield
+
+
+async def test_the_soft_limit_is_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with limited(256, 3000, monkeypatch, tmp_path):
+        async with Server(tmp_path) as server:
+            told = Path(f"/proc/{server.pid}/limits").read_text()
+            _, doctor, _ = await run("doctor", "--data-dir", str(server.data))
+
+    (line,) = [line for line in told.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3:5] == ["3000", "3000"]
+    assert "open files: 3,000, enough for 2,800 viewers" in doctor
+
+
+async def test_when_no_file_is_left_the_log_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with limited(80, 80, monkeypatch, tmp_path):
+        async with Server(tmp_path) as server, contextlib.AsyncExitStack() as stack:
+            with contextlib.suppress(OSError, WebSocketException):
+                for _ in range(100):
+                    url = f"{server.websocket_url}/live/live"
+                    await stack.enter_async_context(connect(url, open_timeout=2))
+
+            await eventually(lambda: '"files_exhausted"' in server.log, 10)
+
+            assert server.log.count('"files_exhausted"') == 1
+            assert '"limit":80' in server.log
+
+
+def test_what_is_told_is_at_least_what_there_is() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    assert limits.files() >= min(soft, limits.FILES_MOST)
+    assert hard == resource.RLIM_INFINITY or limits.files() <= max(soft, hard)
