@@ -51,10 +51,27 @@ _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 — compared with, not bound t
 class _Commands(click.Group):
     """`liveblog` alone serves, also with options."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _open_standard_files()
+        return super().main(*args, **kwargs)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
+
+
+def _open_standard_files() -> None:
+    """Where one of the three was closed, nothing else may get its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is the one that was closed.
+            opened_as = os.open(os.devnull, os.O_RDWR)
+            if opened_as != number:
+                os.dup2(opened_as, number)
+                os.close(opened_as)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -272,7 +289,9 @@ async def _tail(url: str, cursor: str | None, cursors: bool) -> None:
     while True:
         reason = ""
         try:
-            async for frame in _frames(f"{url}?after={quote(cursor)}" if cursor else url):
+            async for frame in _frames(
+                f"{url}?after={quote(cursor, errors='replace')}" if cursor else url
+            ):
                 pause = 0.5
                 if frame["type"] == "welcome":
                     if not frame["resumed"]:

@@ -80,13 +80,23 @@ def read(environment: Mapping[str, str], **options: object) -> Settings:
         name: environment[variable(name)] for name in names if environment.get(variable(name))
     }
     values.update({name: value for name, value in options.items() if value is not None})
+    for name, value in values.items():
+        if isinstance(value, str) and not _is_text(value):
+            raise SettingsError(f"{variable(name)}{_option(name, options)} isn't text in UTF-8.")
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
-        option = f" (--{name.replace('_', '-')})" if options.get(name) is not None else ""
         raise SettingsError(
-            f"{variable(name)}{option} is {values.get(name)!r}: it must be {_TAKES[name]}."
+            f"{variable(name)}{_option(name, options)} is {values.get(name)!r}: "
+            f"it must be {_TAKES[name]}."
+        ) from None
+    try:
+        settings.data  # noqa: B018 - raises where `~` names nobody
+    except RuntimeError:
+        raise SettingsError(
+            f"{variable('data_dir')}{_option('data_dir', options)} is {settings.data_dir!r}: "
+            "there is no such user. Write the path in full."
         ) from None
     if settings.owner_token is not None and len(settings.owner_token) < OWNER_TOKEN_SHORTEST:
         raise SettingsError(
@@ -96,6 +106,19 @@ def read(environment: Mapping[str, str], **options: object) -> Settings:
     if settings.public_url is not None:
         return msgspec.structs.replace(settings, public_url=_origin(settings.public_url))
     return settings
+
+
+def _option(name: str, options: Mapping[str, object]) -> str:
+    return f" (--{name.replace('_', '-')})" if options.get(name) is not None else ""
+
+
+def _is_text(value: str) -> bool:
+    """Whether it came in the terminal's own encoding; bytes that didn't are half characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _origin(url: str) -> str:

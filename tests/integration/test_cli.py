@@ -12,7 +12,7 @@ import signal
 import socket
 import stat
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -171,11 +171,21 @@ def test_a_wrong_command_line_is_code_2_and_says_what_is_wrong(
         ([], {"REDIS_URL": "redis://h:port"}, "REDIS_URL can't be read"),
         (["--redis-url", "redis://:hush@127.0.0.1:1"], {}, "redis://127.0.0.1:1 doesn't answer"),
         (["post", "live", "x", "--redis-url", "redis://127.0.0.1:1"], {}, "mend REDIS_URL"),
+        (["--redis-url", "redis://[::1"], {}, "REDIS_URL can't be read"),
+        (["--redis-url", "redis://h/?foo=bar"], {}, "the parameter foo; there are client_name"),
+        ([], {"REDIS_URL": "redis://h/?decode_responses=true"}, "the parameter decode_responses"),
+        ([], {"REDIS_URL": "redis://u:hush/sesame@h:1"}, "In a password, write / as %2F"),
+        ([], {"REDIS_URL": "redis://u:1/sesame@h:1"}, "In a password, write / as %2F"),
+        ([], {"REDIS_URL": "redis://u:1#sesame@h:1"}, "In a password, write / as %2F"),
+        ([], {"REDIS_URL": "redis://u:1?sesame&hush@h:1"}, "In a password, write / as %2F"),
         (["--data-dir", "/dev/null/x"], {}, "--data-dir"),
+        (["--data-dir", "~nobody2/x"], {}, "(--data-dir) is '~nobody2/x': there is no such user"),
+        (["--data-dir", "x\udcff"], {}, "LIVEBLOG_DATA_DIR (--data-dir) isn't text in UTF-8"),
+        ([], {"LIVEBLOG_OWNER_TOKEN": "\udcff" * 16}, "LIVEBLOG_OWNER_TOKEN isn't text"),
         (["tail", "live", "--url", "live.example.org"], {}, "like https://live.example.org"),
         (["tail", "live", "--url", "http://"], {}, "--url http://: must be"),
         (["tail", "live", "--url", "http://h:99999"], {}, "--url http://h:99999: must be"),
-        (["tail", "no blog"], {}, "There is no blog at /no blog."),
+        (["tail", "no blog", "--after", "\udcff"], {}, "There is no blog at /no blog."),
         (["invite", "../live"], {}, "There is no blog at /../live."),
         (["invite", "\udcff"], {}, "There is no blog"),
         (["post", "api", "x"], {}, "There is no blog at /api."),
@@ -227,6 +237,40 @@ async def test_an_address_that_is_not_ours_is_named(tmp_path: Path) -> None:
     assert code == 1
     assert "Can't listen on 192.0.2.1:0" in err
     assert "--host" in err
+
+
+async def test_a_name_that_no_machine_has_is_named(tmp_path: Path) -> None:
+    code, _, err = await run("--host", "a..b", "--port", "0", "--data-dir", str(tmp_path))
+
+    assert code == 1
+    assert "Can't listen on 'a..b'" in err
+    assert "--host" in err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+async def test_files_that_were_closed_before_it_began_are_in_nobodys_way(
+    tmp_path: Path, closed: str
+) -> None:
+    async with Server(tmp_path) as server:
+        for arguments, expected in ((["doctor"], 0), (["post", "live", "-"], 1)):
+            process = await asyncio.create_subprocess_exec(
+                "/bin/sh", "-c", f'exec "$0" -m liveblog "$@" {closed}', sys.executable,
+                *arguments, *beside(server), cwd=ROOT, env=clean_environment(), stdin=DEVNULL,
+            )  # fmt: skip
+            async with asyncio.timeout(30):
+                assert await process.wait() == expected
+
+
+async def test_a_server_without_standard_input_ends_in_peace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" <&-\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    async with Server(tmp_path) as server:
+        assert await server.terminate() == 0
 
 
 async def test_a_second_server_on_the_same_data_says_who_holds_it(house: Stage) -> None:
