@@ -79,6 +79,11 @@ class BlogKeys:
         return self._key("people")
 
     @property
+    def removed(self) -> str:
+        """Hash: person id to the moment they were taken out of the team, in seconds."""
+        return self._key("removed")
+
+    @property
     def invitations(self) -> str:
         """Hash: invitation id to invitation."""
         return self._key("invitations")

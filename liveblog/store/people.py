@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from liveblog.domain.errors import NotFound, Unauthenticated
+from liveblog.domain.errors import KeyReused, NotFound, Unauthenticated
 from liveblog.domain.invitation import Invitation
 from liveblog.domain.person import Member, Person, Role
 from liveblog.store import keys
@@ -35,6 +36,19 @@ class Session:
     token_hash: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """One redemption, by the name its sender will repeat it; of another's it is no repetition."""
+
+    name: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, secret: str, key: str | None, person_name: str) -> Joining:
+        name = hashed(f"{secret} {key or secrets.token_hex(16)}")
+        return cls(name, hashed(person_name)[:32])
+
+
 class _StoredSession(msgspec.Struct):
     person: Person
     token_hash: str
@@ -53,7 +67,7 @@ class _StoredInvitation(msgspec.Struct):
     secret_hash: str
     uses: int
     expires_at_seconds: float
-    created_at: datetime
+    created_at_seconds: float = 0.0
     name: str | None = None
     invited_by: str | None = None
 
@@ -86,7 +100,7 @@ class People:
             secret_hash=invitation.secret_hash,
             uses=invitation.uses,
             expires_at_seconds=invitation.expires_at.timestamp(),
-            created_at=invitation.created_at,
+            created_at_seconds=invitation.created_at.timestamp(),
             name=invitation.name,
             invited_by=invitation.invited_by,
         )
@@ -95,11 +109,12 @@ class People:
         )
 
     async def redeem(
-        self, slug: str, id: str, secret: str, person: Person, now: datetime, operation: str
+        self, slug: str, id: str, secret: str, person: Person, now: datetime, joining: Joining
     ) -> Member:
-        """Use an invitation for `person`; under the same operation, once.
+        """Use an invitation for `person`; under the same name of a joining, once.
 
-        Raises: Unauthenticated where it is unknown, used up, expired or revoked.
+        Raises: Unauthenticated where it is unknown, used up, expired or revoked, or was there
+        already when the person was removed; KeyReused where it was another who joined so.
         """
         blog = BlogKeys(slug)
         invitation = await self._connection.guarded(lambda: self._redis.hget(blog.invitations, id))
@@ -109,16 +124,25 @@ class People:
         member = _StoredMember(person.name, role, now, id)
         answer = await self._connection.run(
             _REDEEM,
-            [blog.invitations, blog.uses, blog.people, blog.done(f"join:{operation}")],
+            [
+                blog.invitations,
+                blog.uses,
+                blog.people,
+                blog.removed,
+                blog.done(f"join:{joining.name}"),
+            ],
             [
                 id,
                 hashed(secret),
                 str(now.timestamp()),
                 person.id,
                 _encode(member),
+                joining.fingerprint,
                 JOINING_REMEMBERED_SECONDS,
             ],
         )
+        if answer[0] == b"reused":
+            raise KeyReused("Somebody else joined under this Idempotency-Key. Take a new one.")
         if answer[0] != b"joined":
             raise dead_invitation()
         person_id = answer[1].decode()
@@ -172,16 +196,23 @@ class People:
         if not kept:
             raise _nobody()
 
-    async def remove(self, slug: str, person_id: str) -> None:
-        """Take somebody out of the team and end their sessions. Raises: NotFound."""
-        removed = await self._connection.run(_END, [BlogKeys(slug).people], [person_id])
+    async def remove(self, slug: str, person_id: str, at: datetime) -> None:
+        """Take somebody out of the team; sign them out if it was all they had. Raises: NotFound.
+
+        No invitation made before brings them back.
+        """
+        blog = BlogKeys(slug)
+        removed = await self._connection.run(
+            _END, [blog.people, blog.removed], [person_id, str(at.timestamp())]
+        )
         if not removed:
             raise _nobody()
         await self._leave(slug, person_id)
 
     async def _leave(self, slug: str, person_id: str) -> None:
         # Their part in the blog is gone already, so each step may be late but none may be left out.
-        await self.end_sessions(person_id)
+        if not await self.roles(person_id):
+            await self._end_sessions(person_id)
         await self._connection.guarded(lambda: self._redis.srem(keys.blogs_of(person_id), slug))
 
     async def begin_session(self, token: str, session: Session) -> None:
@@ -209,11 +240,18 @@ class People:
         await self._delete(keys.session(session.token_hash))
         await self._connection.guarded(lambda: self._redis.srem(of, session.token_hash))
 
-    async def end_sessions(self, person_id: str) -> None:
+    async def _end_sessions(self, person_id: str) -> None:
+        """Ends what invitations gave; what the owner's token gave stays."""
         of = keys.sessions_of(person_id)
         for token_hash in await self._connection.guarded(lambda: self._redis.smembers(of)):
-            await self._delete(keys.session(token_hash.decode()))
-        await self._delete(of)
+            await self._end_unless_owners(of, token_hash.decode())
+
+    async def _end_unless_owners(self, of: str, token_hash: str) -> None:
+        key = keys.session(token_hash)
+        body = await self._connection.guarded(lambda: self._redis.get(key))
+        if body is None or _session(body).owner_hash is None:
+            await self._delete(key)
+            await self._connection.guarded(lambda: self._redis.srem(of, token_hash))
 
     async def _delete(self, key: str) -> None:
         await self._connection.guarded(lambda: self._redis.delete(key))

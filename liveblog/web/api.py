@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import secrets
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,13 +19,13 @@ from liveblog.domain import blog as blogs
 from liveblog.domain.blog import Blog, BlogState
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.errors import (
-    Conflict,
     FieldError,
     Forbidden,
     Invalid,
     NotFound,
     Stale,
     Unauthenticated,
+    Unavailable,
 )
 from liveblog.domain.invitation import (
     EXPIRY_DEFAULT_SECONDS,
@@ -50,6 +52,8 @@ POSTS_DEFAULT = 30
 POSTS_MOST = 100
 WAIT_MOST_SECONDS = 25.0
 ENTRIES_MOST = 500
+# How long a change of a blog tries to come between those of others.
+CHANGING_SECONDS = 5.0
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -124,7 +128,9 @@ async def change_blog(request: Request) -> Response:
     require(await auth.caller_of(request, slug), Action.CHANGE_BLOG)
     changes = body.changed(await body.read(request, body.BlogChange))
     operation = Operation.once()
-    for _ in range(5):
+    give_up_at = asyncio.get_running_loop().time() + CHANGING_SECONDS
+    pause = 0.01
+    while asyncio.get_running_loop().time() < give_up_at:
         before = await site.log.blog(slug)
         after = _changed_blog(before, changes)
         if replace(after, revision=before.revision) == before:
@@ -132,9 +138,15 @@ async def change_blog(request: Request) -> Response:
         try:
             await site.log.change(after, operation)
         except Stale:
-            continue  # Somebody changed something else at the same moment: on top of that, then.
+            # Somebody changed something at the same moment: on top of that, then, and apart.
+            await asyncio.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, 0.2)
+            continue
         return answered(blog_json(after, site.origin(request)))
-    raise Conflict("The blog is being changed by many at once; try again.")
+    raise Unavailable(
+        "The blog is being changed by many at once. Please try again.",
+        state="is being changed by many at once",
+    )
 
 
 def _changed_blog(blog: Blog, changes: dict[str, Any]) -> Blog:
@@ -251,6 +263,9 @@ async def change_post(request: Request) -> Response:
             f"Revision {post.revision} stands meanwhile. Load it and make the change again."
         )
     after = edited(post, _draft({**_words(post), **changes}), now())
+    if replace(after, revision=post.revision, edited_at=post.edited_at) == post:
+        headers = {"etag": f'"{post.revision}"'}
+        return answered(post_json(post, site.origin(request)), headers=headers)
     appended = await site.log.edit(after, Operation.once())
     assert appended.entry.post is not None
     return answered(
@@ -418,8 +433,8 @@ async def revoke(request: Request) -> Response:
 async def join(request: Request) -> Response:
     form = await body.read(request, body.Joining)
     name = line("name", form.name, NAME_LONGEST)
-    operation = hashed(f"{form.secret} {body.idempotency_key(request) or secrets.token_hex(16)}")
-    session, token, onward = await auth.join(request, form.secret, name, operation)
+    key = body.idempotency_key(request)
+    session, token, onward = await auth.join(request, form.secret, name, key)
     person = {"id": session.person.id, "name": session.person.name}
     response = answered({**person, "person": person, "next": onward})
     auth.set_session(request, response, token)
@@ -495,5 +510,5 @@ async def remove_person(request: Request) -> Response:
     member = await site.people.member(slug, request.path_params["id"])
     if member.role > caller.role:
         raise Forbidden("You can't remove somebody whose role is more than your own.")
-    await site.people.remove(slug, member.person.id)
+    await site.people.remove(slug, member.person.id, now())
     return Response(status_code=204)

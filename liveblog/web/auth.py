@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from liveblog.domain.errors import Forbidden, Unauthenticated
 from liveblog.domain.person import Caller, Person, Role
-from liveblog.store.people import SESSION_SECONDS, Session, dead_invitation
+from liveblog.store.people import SESSION_SECONDS, Joining, Session, dead_invitation
 from liveblog.web.site import OWNER, now, site_of
 
 _COOKIE = "liveblog_session"
@@ -92,11 +92,11 @@ def _normal(origin: str) -> tuple[str, str, int | None]:
 
 
 async def join(
-    request: HTTPConnection, secret: str, name: str, operation: str
+    request: HTTPConnection, secret: str, name: str, key: str | None
 ) -> tuple[Session, str, str]:
     """Turn a secret into a session: who it is for, its token, and where to go from here.
 
-    Raises: Unauthenticated where the secret is dead.
+    Raises: Unauthenticated where the secret is dead; KeyReused where the key was another's.
     """
     site = site_of(request)
     present = await _present(request)
@@ -114,7 +114,8 @@ async def join(
             raise dead_invitation()
         # Somebody who is signed in stays who they are, also in another blog.
         person = present.person if present else Person(_new_id(), name)
-        member = await site.people.redeem(slug, id, token, person, now(), operation)
+        joining = Joining.of(secret, key, name)
+        member = await site.people.redeem(slug, id, token, person, now(), joining)
         session = Session(member.person, owner=bool(present and present.owner))
         onward = f"/{slug}/write" if member.role >= Role.REPORTER else f"/{slug}"
     token = secrets.token_urlsafe(32)

@@ -27,7 +27,6 @@ from liveblog.domain.person import NAME_LONGEST, Action, Caller, require
 from liveblog.domain.post import drafted
 from liveblog.domain.text import line
 from liveblog.store.log import Snapshot, checked_key
-from liveblog.store.people import hashed
 from liveblog.web import api, auth, body
 from liveblog.web.problems import STATUS
 from liveblog.web.render import short
@@ -274,9 +273,8 @@ async def join_form(request: Request) -> Response:
     secret = form.get("secret", "").strip().rpartition("#")[2]
     try:
         name = line("name", form.get("name", ""), NAME_LONGEST)
-        operation = hashed(f"{secret} {form.get('key') or secrets.token_hex(16)}")
-        _, token, onward = await auth.join(request, secret, name, operation)
-    except (Invalid, Unauthenticated) as error:
+        _, token, onward = await auth.join(request, secret, name, form.get("key"))
+    except (Invalid, KeyReused, Unauthenticated) as error:
         caller = await auth.caller_of(request)
         return _joining(request, form, _by_field(error, "secret"), STATUS[type(error)], caller)
     response = RedirectResponse(onward, 303)

@@ -342,6 +342,21 @@ async def test_two_changes_at_once_both_land(stage: Stage) -> None:
     assert blog["revision"] == 5
 
 
+async def test_thirty_changes_at_once_all_land(stage: Stage) -> None:
+    names = ["title", "venue", "summary"]
+    changes = [{names[n % 3]: f"{n}"} for n in range(30)]
+
+    answers = await asyncio.gather(
+        *(stage.call(stage.owner, "PATCH", "", change) for change in changes)
+    )
+
+    assert [answer.status_code for answer in answers] == [200] * 30
+    blog = (await stage.http.get(stage.api)).json()
+    assert blog["revision"] == 31
+    last = max(answers, key=lambda answer: int(answer.json()["revision"])).json()
+    assert {name: blog[name] for name in names} == {name: last[name] for name in names}
+
+
 async def test_an_event_does_not_end_before_it_starts(stage: Stage) -> None:
     await stage.call(stage.owner, "PATCH", "", {"starts_at": "2031-01-02T00:00:00Z"})
 
@@ -453,6 +468,24 @@ async def test_an_edit_is_a_revision_and_keeps_what_it_does_not_name(stage: Stag
         "edited_at": edited["edited_at"],
     }
     assert (await stage.http.get(f"{stage.api}/posts/{post['id']}")).json() == edited
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"body": "Doors open"}, {"body": " Doors open\n", "tags": [], "headline": None}]
+)
+async def test_an_edit_that_changes_nothing_is_no_revision(
+    stage: Stage, change: dict[str, Any]
+) -> None:
+    post = await stage.publish()
+    before = await stage.seen()
+
+    answer = await stage.call(stage.owner, "PATCH", f"posts/{post['id']}", change, If_Match='"1"')
+
+    assert (answer.status_code, answer.json()) == (200, post)
+    assert answer.headers["etag"] == '"1"'
+    assert await stage.seen() == before
+    stale = await stage.call(stage.owner, "PATCH", f"posts/{post['id']}", change, If_Match='"2"')
+    assert_problem(stale, 412)
 
 
 async def test_an_edit_takes_away_what_it_sets_to_null(stage: Stage) -> None:
@@ -907,6 +940,19 @@ async def test_a_retry_under_the_same_key_does_not_use_it_up_twice(stage: Stage)
     assert_problem(await stage.call(NOBODY, "POST", "/api/join", other, Idempotency_Key="k2"), 401)
 
 
+async def test_the_same_key_under_another_name_is_422_and_lets_nobody_in(stage: Stage) -> None:
+    secret = await stage.secret(uses=3)
+    ann = await stage.joined(secret, "Ann", Idempotency_Key="same")
+
+    bob = {"secret": secret, "name": "Bob"}
+    answer = await stage.call(NOBODY, "POST", "/api/join", bob, Idempotency_Key="same")
+
+    assert_problem(answer, 422)
+    assert "set-cookie" not in answer.headers
+    people = (await stage.call(stage.owner, "GET", "people")).json()["people"]
+    assert [each["id"] for each in people] == [ann.id]
+
+
 async def test_a_retry_does_not_bring_back_who_was_removed(stage: Stage) -> None:
     secret = await stage.secret(uses=1)
     ana = await stage.joined(secret, Idempotency_Key="k1")
@@ -1003,6 +1049,33 @@ async def test_a_removed_person_loses_everything_at_once(stage: Stage) -> None:
     assert_problem(await stage.call(ana, "GET", "/api/me"), 401)
     assert_problem(await stage.call(stage.owner, "DELETE", f"people/{ana.id}"), 404)
     assert (await stage.http.get(f"{stage.api}/posts/{post['id']}")).status_code == 200
+
+
+async def test_a_removal_from_one_blog_is_none_from_another_nor_of_the_owner(
+    stage: Stage,
+) -> None:
+    async def joins(secret: str, player: Player) -> Player:
+        body = {"secret": secret, "name": "Olga"}
+        cookie = {"Origin": stage.server.url, **player.cookie()}
+        return signed_in(await stage.call(NOBODY, "POST", "/api/join", body, **cookie))
+
+    second = await stage.another()
+    link = await stage.secret(uses=5)
+    ana = await joins(await second.secret(), await stage.joined(link))
+    olga = await joins(stage.server.owner_token, await stage.joined(link))
+    editor = await stage.player("editor")
+
+    for gone in (ana, olga):
+        assert (await stage.call(editor, "DELETE", f"people/{gone.id}")).status_code == 204
+
+    # Out of this blog at once, and still who they are in what is left to them.
+    assert_problem(await stage.call(ana, "POST", "posts", {"body": "x"}), 403)
+    assert (await second.call(ana, "POST", "posts", {"body": "x"})).status_code == 201
+    assert (await stage.call(olga, "POST", "posts", {"body": "x"})).status_code == 201
+    # And not back in by the link that they came by.
+    body = {"secret": link, "name": "Ana"}
+    cookie = {"Origin": stage.server.url, **ana.cookie()}
+    assert_problem(await stage.call(NOBODY, "POST", "/api/join", body, **cookie), 401)
 
 
 async def test_a_role_changes_at_once(stage: Stage) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from liveblog.domain.errors import NotFound, Unauthenticated
+from liveblog.domain.errors import KeyReused, NotFound, Unauthenticated
 from liveblog.domain.invitation import Invitation
 from liveblog.domain.person import Member, Person, Role
-from liveblog.store.keys import BlogKeys
-from liveblog.store.people import SESSION_SECONDS, People, Session, hashed
+from liveblog.store.keys import BlogKeys, blogs_of
+from liveblog.store.people import SESSION_SECONDS, Joining, People, Session, hashed
 from tests.worlds import NOON, STORES, a_store, connected, meddling
 
 ANA, BEN = Person("ana", "Ana"), Person("ben", "Ben")
@@ -51,11 +51,11 @@ class Team:
         person: Person = ANA,
         *,
         at: datetime = NOON,
-        operation: str | None = None,
+        key: str | None = None,
+        name: str | None = None,
     ) -> Member:
-        return await self.people.redeem(
-            self.slug, invitation.id, secret, person, at, operation or secrets.token_hex(8)
-        )
+        joining = Joining.of(secret, key, name or person.name)
+        return await self.people.redeem(self.slug, invitation.id, secret, person, at, joining)
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -70,6 +70,8 @@ async def url(
 async def team(url: str) -> AsyncIterator[Team]:
     async with connected(url) as connection, meddling(url) as redis:
         await connection.look()
+        # Everybody has a part in this test's blog alone.
+        await redis.delete(*(blogs_of(person.id) for person in (ANA, BEN)))
         yield Team(People(connection), f"t-{secrets.token_hex(6)}", redis)
 
 
@@ -114,21 +116,48 @@ async def test_of_many_at_once_only_so_many_come_in(team: Team) -> None:
 
 async def test_a_repetition_uses_nothing_up_and_is_the_same_person(team: Team) -> None:
     invitation, secret = await team.invite(uses=2)
-    first = await team.redeem(invitation, secret, ANA, operation="o")
+    first = await team.redeem(invitation, secret, ANA, key="k")
 
-    again = await team.redeem(invitation, secret, BEN, operation="o")
+    again = await team.redeem(invitation, secret, Person("other", "Ana"), key="k")
 
     assert again == first
     assert (await team.redeem(invitation, secret, BEN)).person == BEN
 
 
+async def test_under_the_same_key_another_is_not_let_in_as_the_first(team: Team) -> None:
+    invitation, secret = await team.invite(uses=3)
+    first = await team.redeem(invitation, secret, ANA, key="same")
+
+    with pytest.raises(KeyReused):
+        await team.redeem(invitation, secret, BEN, key="same")
+
+    assert await team.people.members(team.slug) == [first]
+    assert (await team.redeem(invitation, secret, BEN, key="other")).person == BEN
+    assert (await team.redeem(invitation, secret, Person("eve", "Eve"))).person.id == "eve"
+
+
+async def test_who_was_removed_comes_back_by_a_later_invitation_only(team: Team) -> None:
+    invitation, secret = await team.invite(uses=5)
+    older, older_secret = await team.invite(created_at=NOON - timedelta(hours=1))
+    await team.redeem(invitation, secret, ANA)
+    await team.people.remove(team.slug, "ana", NOON + timedelta(hours=1))
+
+    for each, its_secret in ((invitation, secret), (older, older_secret)):
+        with pytest.raises(Unauthenticated):
+            await team.redeem(each, its_secret, ANA)
+    later, later_secret = await team.invite(created_at=NOON + timedelta(hours=2))
+
+    assert (await team.redeem(invitation, secret, BEN)).person == BEN
+    assert (await team.redeem(later, later_secret, ANA)).person == ANA
+
+
 async def test_who_was_removed_does_not_come_back_by_repeating(team: Team) -> None:
     invitation, secret = await team.invite(uses=5)
-    await team.redeem(invitation, secret, ANA, operation="o")
-    await team.people.remove(team.slug, "ana")
+    await team.redeem(invitation, secret, ANA, key="k")
+    await team.people.remove(team.slug, "ana", NOON)
 
     with pytest.raises(Unauthenticated):
-        await team.redeem(invitation, secret, ANA, operation="o")
+        await team.redeem(invitation, secret, ANA, key="k")
 
 
 @pytest.mark.parametrize("wrong", ["unknown", "secret", "expired", "of another blog"])
@@ -230,7 +259,7 @@ async def test_a_role_can_be_given_and_everything_else_stays(team: Team) -> None
 async def test_a_new_role_doesnt_bring_back_who_was_removed(team: Team) -> None:
     invitation, secret = await team.invite()
     member = await team.redeem(invitation, secret)
-    await team.people.remove(team.slug, "ana")
+    await team.people.remove(team.slug, "ana", NOON)
 
     with pytest.raises(NotFound):
         await team.people.set_role(team.slug, member, Role.EDITOR)
@@ -256,14 +285,46 @@ async def test_who_is_removed_is_out_at_once_and_signed_out(team: Team) -> None:
     for token in ("one", "two"):
         await team.people.begin_session(token, Session(ANA, owner=False))
 
-    await team.people.remove(team.slug, "ana")
+    await team.people.remove(team.slug, "ana", NOON)
 
     assert await team.people.role(team.slug, "ana") is Role.VIEWER
     assert [await team.people.session(token) for token in ("one", "two")] == [None, None]
     with pytest.raises(NotFound):
         await team.people.member(team.slug, "ana")
     with pytest.raises(NotFound):
-        await team.people.remove(team.slug, "ana")
+        await team.people.remove(team.slug, "ana", NOON)
+
+
+async def test_who_has_a_part_elsewhere_stays_signed_in(team: Team) -> None:
+    other = replace(team, slug=f"t-{secrets.token_hex(6)}")
+    person = Person(secrets.token_hex(4), "Ana")
+    for each in (team, other):
+        invitation, secret = await each.invite()
+        await each.redeem(invitation, secret, person)
+    token = secrets.token_hex(4)
+    await team.people.begin_session(token, Session(person, owner=False))
+
+    await team.people.remove(team.slug, person.id, NOON)
+
+    assert await team.people.session(token) is not None
+    assert await team.people.role(team.slug, person.id) is Role.VIEWER
+    assert await team.people.roles(person.id) == {other.slug: Role.REPORTER}
+    await team.people.remove(other.slug, person.id, NOON)
+    assert await team.people.session(token) is None
+
+
+async def test_a_session_that_the_owners_token_gave_is_ended_by_no_removal(team: Team) -> None:
+    person = Person(secrets.token_hex(4), "Olga")
+    invitation, secret = await team.invite()
+    await team.redeem(invitation, secret, person)
+    owner, other = secrets.token_hex(4), secrets.token_hex(4)
+    await team.people.begin_session(owner, Session(person, owner=True))
+    await team.people.begin_session(other, Session(person, owner=False))
+
+    await team.people.remove(team.slug, person.id, NOON)
+
+    assert await team.people.session(owner) is not None
+    assert await team.people.session(other) is None
 
 
 async def test_a_stranger_is_a_viewer(team: Team) -> None:

@@ -1,2 +1,8 @@
--- Take a member out; 0 if there was none.
-return redis.call('HDEL', KEYS[1], ARGV[1])
+-- Take a member out and remember when; 0 if there was none.
+local people, removed = unpack(KEYS)
+local person, at = unpack(ARGV)
+if redis.call('HDEL', people, person) == 0 then
+  return 0
+end
+redis.call('HSET', removed, person, at)
+return 1
