@@ -567,6 +567,19 @@ async def test_without_a_running_server_a_command_opens_the_store_for_a_moment(
         assert [post["body"] for post in posts] == ["From afar"]
 
 
+@pytest.mark.parametrize("arguments", [("post", "live", "x"), ("invite", "live"), ("doctor",)])
+async def test_only_a_server_makes_a_data_directory(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = await run(*arguments, env={"LIVEBLOG_DATA_DIR": str(tmp_path / "wrong")})
+
+    assert code == 1
+    assert f"There is no store in the data directory {tmp_path / 'wrong'}." in out + err
+    assert "--data-dir" in out + err
+    assert "liveblog serve" in out + err
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- tail
 
 
@@ -717,6 +730,15 @@ async def test_a_doctor_finds_all_good(house: Stage) -> None:
         lines, ("store", "durability", "clock", "open files", "public URL"), strict=True
     ):
         assert line.startswith(f"good  {word}: ")
+
+
+async def test_a_doctor_compares_clocks_where_there_are_two(house: Stage, tmp_path: Path) -> None:
+    _, ours, _ = await run("doctor", *beside(house.server))
+    async with RedisServer(tmp_path) as redis:
+        _, theirs, _ = await run("doctor", "--redis-url", redis.url)
+
+    assert re.search(r"^good  clock: it is [\d-]{10} [\d:]{8} UTC here", ours, re.MULTILINE)
+    assert re.search(r"^good  clock: 0\.\d s from the store's$", theirs, re.MULTILINE)
 
 
 async def test_a_doctor_says_what_to_mend(tmp_path: Path) -> None:
