@@ -24,6 +24,7 @@ from liveblog.domain.errors import Conflict, Refusal
 from liveblog.settings import OWNER_TOKEN_SHORTEST, Settings, SettingsError
 from liveblog.store.connection import Connection
 from liveblog.store.embedded import EmbeddedStore
+from liveblog.store.forgetting import Forgetting
 from liveblog.store.log import Log
 from liveblog.store.people import People, hashed
 from liveblog.web import operations, problems
@@ -63,6 +64,10 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         _keep_running(stack, limits.keep_watching(), "limits")
         owner_hash = hashed(owner_token(settings))
         log, people, pages = Log(connection), People(connection, owner_hash), Pages()
+        if embedded is not None:
+            forgetting = Forgetting(connection, embedded.folder)
+            _keep_running(stack, forgetting.keep_forgetting(), "forgetting")
+            log = Log(connection, on_retracted=forgetting.want)
         await _first_blog(log)
         hub = Hub(log, pages.post)
         broker = Broker(connection, on_entry=hub.offer, on_subscribed=hub.subscribed)

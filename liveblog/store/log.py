@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -122,11 +122,21 @@ _blog = msgspec.json.Decoder(Blog).decode
 
 
 class Log:
-    """The logs of all blogs. Reading is one script and so of one moment; so is changing."""
+    """The logs of all blogs. Reading is one script and so of one moment; so is changing.
 
-    def __init__(self, connection: Connection, *, keep: int = ENTRIES_KEPT) -> None:
+    `on_retracted` is called after each retraction.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        keep: int = ENTRIES_KEPT,
+        on_retracted: Callable[[], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._keep = keep
+        self._on_retracted = on_retracted
 
     async def create(self, blog: Blog) -> None:
         """Raises: Conflict where the slug is taken."""
@@ -199,9 +209,12 @@ class Log:
 
         Raises: NotFound.
         """
-        return await self._append(
+        appended = await self._append(
             post.blog, EntryAction.RETRACT, operation, id=post.id, author=post.author.id
         )
+        if self._on_retracted is not None:
+            self._on_retracted()
+        return appended
 
     async def change(self, blog: Blog, operation: Operation) -> Appended:
         """Put the next revision of a blog into its log. Raises: Stale, NotFound."""

@@ -429,6 +429,20 @@ async def test_the_watch_goes_on_until_valkey_can_be_started(
         assert await eventually(lambda: answers(store.url))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
+async def test_it_is_started_again_also_where_nothing_can_be_noted(data_dir: Path) -> None:
+    async with running(data_dir) as store:
+        first = valkey_of(data_dir)
+        (store.folder / "holder.json.new").symlink_to("/dev/full")
+        os.kill(first, signal.SIGKILL)
+
+        await eventually(lambda: not Path(f"/proc/{first}").exists())
+        assert await eventually(lambda: answers(store.url))
+        store.note_address("http://127.0.0.1:8000")
+        assert valkey_of(data_dir) == first, "the note was written nevertheless"
+    assert nothing_runs(data_dir)
+
+
 async def test_a_second_server_is_refused_and_told_who_is_there(data_dir: Path) -> None:
     async with server(data_dir) as process:
         with pytest.raises(StoreHeld) as refusal:
