@@ -350,6 +350,11 @@ class Connection:
             )
         return result
 
+    async def written(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """As `guarded`, for a call that writes; not where nothing may be written now."""
+        self._check_writable()
+        return await self.guarded(call)
+
     async def guarded(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """What `call` returns. Raises: Unavailable for whatever Redis or the network did."""
         try:

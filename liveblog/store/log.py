@@ -142,7 +142,7 @@ class Log:
         """Raises: Conflict where the slug is taken."""
         keys = BlogKeys(blog.slug)
         # Listed first: a blog that exists is never missing from the list.
-        await self._connection.guarded(lambda: self._connection.redis.sadd(BLOGS, blog.slug))
+        await self._connection.written(lambda: self._connection.redis.sadd(BLOGS, blog.slug))
         epoch = secrets.token_hex(5)
         made = await self._connection.run(
             _CREATE, [keys.head, keys.blog, keys.tags], [epoch, _encode(blog)]

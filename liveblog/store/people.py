@@ -146,7 +146,7 @@ class People:
         if answer[0] != b"joined":
             raise dead_invitation()
         person_id = answer[1].decode()
-        await self._connection.guarded(lambda: self._redis.sadd(keys.blogs_of(person_id), slug))
+        await self._connection.written(lambda: self._redis.sadd(keys.blogs_of(person_id), slug))
         return _read_member(person_id, answer[2])
 
     async def revoke(self, slug: str, id: str) -> None:
@@ -213,16 +213,16 @@ class People:
         # Their part in the blog is gone already, so each step may be late but none may be left out.
         if not await self.roles(person_id):
             await self._end_sessions(person_id)
-        await self._connection.guarded(lambda: self._redis.srem(keys.blogs_of(person_id), slug))
+        await self._connection.written(lambda: self._redis.srem(keys.blogs_of(person_id), slug))
 
     async def begin_session(self, token: str, session: Session) -> None:
         token_hash = hashed(token)
         owner_hash = self._owner_hash if session.owner else None
         body = _encode(_StoredSession(session.person, token_hash, owner_hash))
         of = keys.sessions_of(session.person.id)
-        await self._connection.guarded(lambda: self._redis.sadd(of, token_hash))
-        await self._connection.guarded(lambda: self._redis.expire(of, SESSION_SECONDS))
-        await self._connection.guarded(
+        await self._connection.written(lambda: self._redis.sadd(of, token_hash))
+        await self._connection.written(lambda: self._redis.expire(of, SESSION_SECONDS))
+        await self._connection.written(
             lambda: self._redis.set(keys.session(token_hash), body, ex=SESSION_SECONDS)
         )
 
@@ -238,7 +238,7 @@ class People:
     async def end_session(self, session: Session) -> None:
         of = keys.sessions_of(session.person.id)
         await self._delete(keys.session(session.token_hash))
-        await self._connection.guarded(lambda: self._redis.srem(of, session.token_hash))
+        await self._connection.written(lambda: self._redis.srem(of, session.token_hash))
 
     async def _end_sessions(self, person_id: str) -> None:
         """Ends what invitations gave; what the owner's token gave stays."""
@@ -251,10 +251,10 @@ class People:
         body = await self._connection.guarded(lambda: self._redis.get(key))
         if body is None or _session(body).owner_hash is None:
             await self._delete(key)
-            await self._connection.guarded(lambda: self._redis.srem(of, token_hash))
+            await self._connection.written(lambda: self._redis.srem(of, token_hash))
 
     async def _delete(self, key: str) -> None:
-        await self._connection.guarded(lambda: self._redis.delete(key))
+        await self._connection.written(lambda: self._redis.delete(key))
 
 
 def dead_invitation() -> Unauthenticated:

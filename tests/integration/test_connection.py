@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from liveblog.domain.errors import Unavailable
+from liveblog.domain.person import Person
 from liveblog.store import connection as connections
 from liveblog.store import disk
 from liveblog.store.connection import Connection, StoreRefused
 from liveblog.store.embedded import EmbeddedStore
 from liveblog.store.keys import LOOK
 from liveblog.store.log import Log, Operation
+from liveblog.store.people import People, Session
 from tests.integration.cast import assert_problem
 from tests.support import RedisServer, Server, eventually
 from tests.worlds import a_blog, a_post, connected, meddling, valkey_program
@@ -246,6 +248,12 @@ async def test_without_room_on_the_disk_nothing_is_written_and_all_is_read(
             await log.publish(a_post(blog.slug), Operation.once())
         with pytest.raises(Unavailable):
             await log.count_viewers(blog.slug, "p", 1)
+        with pytest.raises(Unavailable):
+            await log.create(a_blog())
+        with pytest.raises(Unavailable):
+            await People(connection).begin_session(
+                "token", Session(Person("ana", "Ana"), owner=True)
+            )
         head = (await log.backlog(blog.slug, 0)).head
 
         assert not facts.has_room
