@@ -465,6 +465,19 @@ async def test_an_invitation_is_redeemed_without_script(stage: Stage) -> None:
     assert me.json()["roles"] == {stage.slug: "reporter"}
 
 
+async def test_a_joining_form_sent_again_under_another_name_lets_nobody_in_as_the_first(
+    stage: Stage,
+) -> None:
+    sent = {"secret": await stage.secret(uses=3), "key": "same"}
+    first = await submitted(stage, "/join", {**sent, "name": "Ann"})
+
+    second = await submitted(stage, "/join", {**sent, "name": "Bob"})
+
+    assert (first.status_code, second.status_code) == (303, 422)
+    assert "set-cookie" not in second.headers
+    assert "Somebody else joined" in second.text
+
+
 async def test_a_dead_secret_is_said_by_the_form_and_the_name_is_kept(stage: Stage) -> None:
     answer = await submitted(stage, "/join", {"secret": "live.x.y", "name": "Ana María"})
 
