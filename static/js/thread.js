@@ -18,6 +18,7 @@ const STATES = {
 const WAYS = {
   failing: ["retry", "edit", "copy"],
   held: ["edit", "copy", "discard"],
+  taking: ["back"],
   "signed-out": ["join", "retry", "copy"],
   refused: ["edit", "copy", "discard"],
   reused: ["edit", "copy", "discard"],
@@ -27,6 +28,7 @@ const WAYS = {
 
 const LABELS = {
   retry: "Try again",
+  back: "Try again",
   edit: "Edit",
   copy: "Copy",
   discard: "Discard",
@@ -39,8 +41,11 @@ const LABELS = {
 
 /** A row of the thread out of an item of the outbox, in the state that the outbox says. */
 export function rowOf(item, state, { isStuck = false, person = item.person } = {}) {
-  const { key, at, words, trouble, post } = item;
+  const { key, at, words, trouble, post, taking } = item;
   const row = { id: key, at, kind: words.kind, line: lineOf(words), state, isChange: Boolean(post) };
+  if (taking && item.person === person) {
+    return { ...row, state: "live", why: "Not taken back yet, still live.", ways: WAYS.taking };
+  }
   if (state === "held") return { ...row, why: whyHeld(item, person), ways: WAYS.held };
   if (state === "failing") {
     return { ...row, why: `${trouble.why} ${KEPT} We try again by ourselves.`, ways: WAYS.failing };
@@ -52,8 +57,9 @@ export function rowOf(item, state, { isStuck = false, person = item.person } = {
   return { ...row, why: "", ways: state === "queued" && isStuck ? ["edit"] : [] };
 }
 
-function whyHeld({ person, name, tried }, me) {
+function whyHeld({ person, name, tried, taking }, me) {
   if (person === me) return "Not posted. It is kept on this phone.";
+  if (taking) return `${name} was taking it back: see the feed first.`;
   return tried
     ? `Left on this phone by ${name}. It may have arrived: see the feed first.`
     : `Left on this phone by ${name}, not posted.`;

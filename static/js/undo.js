@@ -11,6 +11,7 @@ export class Undo {
   #button;
   #timer = null;
   #act = null;
+  #over = null;
 
   constructor(bar) {
     this.#bar = bar;
@@ -19,16 +20,20 @@ export class Undo {
     this.#button.addEventListener("click", () => this.#undo());
   }
 
-  /** Offer `act`; it answers null when it is done, else why not. */
-  offer(text, act) {
+  /** Offer `act`, which answers null when it is done, else why not; `over()` once the bar is gone. */
+  offer(text, act, over = () => {}) {
+    this.close();
     this.#act = act;
+    this.#over = over;
     this.#show("check", text, "Undo", OFFERED_MS);
   }
 
   close() {
     clearTimeout(this.#timer);
-    this.#act = null;
     this.#bar.hidden = true;
+    const over = this.#over;
+    this.#act = this.#over = null;
+    over?.();
   }
 
   async #undo() {

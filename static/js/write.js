@@ -5,6 +5,7 @@ import { Editor } from "./editor.js";
 import { newKey } from "./exchange.js";
 import { Outbox } from "./outbox.js";
 import { OwnPosts } from "./own.js";
+import { Retraction } from "./retraction.js";
 import { Shelf } from "./shelf.js";
 import { Standing } from "./standing.js";
 import { Stream } from "./stream.js";
@@ -32,6 +33,7 @@ const timeline = new Timeline(posts);
 const stream = new Stream({ slug, cursor, offset: Number(offset) });
 const standing = new Standing(part("status"), page.dataset.state);
 const undo = new Undo(part("undo"));
+const retraction = new Retraction({ outbox, courier, person });
 const sent = new Map();
 
 // -- from the editor into the outbox
@@ -65,11 +67,14 @@ editor.addEventListener("cancel", () => {
 
 /** Set aside what stands in the editor, so that something else can go in. False: it must stay. */
 function makeRoom() {
-  const item = editor.item;
-  const isTouched = item.post ? !isSame(item.words, item.base ?? NOTHING) : !editor.isEmpty;
-  if (!isTouched || outbox.add({ ...item, held: true })) return true;
+  if (!isTouched() || outbox.add({ ...editor.item, held: true })) return true;
   editor.complain("This phone can't set your text aside. Post it or clear it first.");
   return false;
+}
+
+function isTouched() {
+  const { post, words, base } = editor.item;
+  return post ? !isSame(words, base ?? NOTHING) : !editor.isEmpty;
 }
 
 function open(item) {
@@ -91,11 +96,15 @@ outbox.addEventListener("sent", ({ detail: { item, post } }) => {
     say("Saved.");
   } else {
     say("Your post is live.");
-    undo.offer("Your post is live.", takingBack(item, post.id));
+    const { id } = post;
+    offered = id;
+    const over = () => retraction.leave(id);
+    undo.offer("Your post is live.", () => takeBack(id, item.words), over);
   }
 });
 
 const said = new Map();
+let offered = null;
 
 function show() {
   const items = outbox.items;
@@ -106,7 +115,9 @@ function show() {
   const shown = own.recent(ROWS_LIVE);
   const known = new Set(shown.map(({ id }) => id));
   const fresh = [...sent.values()].filter(({ id }) => !known.has(id) && !timeline.find(id));
+  const taking = new Set(items.map((item) => item.taking));
   const live = [...shown, ...fresh]
+    .filter(({ id }) => !taking.has(id))
     .sort((one, other) => one.at.localeCompare(other.at))
     .slice(-ROWS_LIVE)
     .map((row) => ({ ...row, state: "live", why: "", ways: [] }));
@@ -129,6 +140,10 @@ thread.addEventListener("way", async ({ detail: { id, way } }) => {
   if (!item) return;
   if (way === "retry") {
     outbox.retry(id);
+  } else if (way === "back") {
+    const why = await takeBack(item.taking, item.words);
+    if (why) say(why);
+    retraction.leave(item.taking);
   } else if (way === "copy") {
     say((await copied(item.words)) ? "Copied." : "Not copied: the browser doesn't allow it.");
   } else if (way === "discard") {
@@ -177,28 +192,27 @@ async function copied({ headline, body }) {
 
 // -- own posts: undo, edit, remove
 
-function takingBack({ words }, id) {
-  let kept = null;
-  return async () => {
-    // The words are safe on the phone before the post goes; they stay there while that isn't known.
-    kept ??= outbox.add({ words, held: true });
-    const outcome = await courier.remove(id);
-    if (outcome.kind !== "done") {
-      if (kept && outcome.kind !== "later") kept = outbox.take(kept.key) && null;
-      return `Not taken back. ${outcome.why}`;
-    }
-    gone(id);
-    say("Taken back. The text is in the editor again.");
-    const item = kept ? outbox.take(kept.key) : { key: newKey(), words };
-    if (!item || !makeRoom()) return null;
-    editor.open({ key: item.key, words: item.words });
-    scrollTo({ top: 0, behavior: "instant" });
-    return null;
-  };
+/** Take a post back into the editor. Null when it is done, else why not. */
+async function takeBack(id, words) {
+  const { item, why } = await retraction.take(id, words, !isTouched());
+  if (!item) return `Not taken back yet, still live. ${why}`;
+  gone(id);
+  // Where there is no room in the editor, the words stay set aside.
+  if (!makeRoom()) return null;
+  if (item.key) outbox.take(item.key);
+  editor.open({ key: item.key ?? newKey(), words: item.words });
+  scrollTo({ top: 0, behavior: "instant" });
+  say("Taken back. The text is in the editor again.");
+  return null;
+}
+
+function forget(id) {
+  sent.delete(id);
+  if (offered === id) undo.close();
 }
 
 function gone(id) {
-  sent.delete(id);
+  forget(id);
   timeline.apply({ action: "retract", id });
   show();
 }
@@ -226,6 +240,7 @@ stream.addEventListener("link", ({ detail: { state } }) => {
   standing.show({ link: state });
   // The stream came through, so a post may as well.
   if (state === "open" && outbox.isFailing) outbox.kick();
+  if (state === "open") retraction.settle();
 });
 stream.addEventListener("welcome", ({ detail: { state, viewers } }) => standing.show({ state, viewers }));
 stream.addEventListener("viewers", ({ detail: { count } }) => standing.show({ viewers: count }));
@@ -233,7 +248,10 @@ stream.addEventListener("entry", ({ detail: entry }) => {
   if (entry.action === "blog") standing.show({ state: entry.blog.state });
   // What comes through may be the very post whose answer was lost.
   if (outbox.isFailing) outbox.kick();
-  if (entry.action === "retract") sent.delete(entry.id);
+  if (entry.action === "retract") {
+    retraction.gone(entry.id);
+    forget(entry.id);
+  }
   timeline.apply(entry);
 });
 stream.addEventListener("afresh", async () => {
@@ -290,7 +308,10 @@ visualViewport?.addEventListener("resize", () => {
   }
 });
 
-addEventListener("online", () => outbox.wake());
+addEventListener("online", () => {
+  outbox.wake();
+  retraction.settle();
+});
 addEventListener("offline", show);
 document.addEventListener("visibilitychange", () => document.hidden || outbox.wake());
 

@@ -1,0 +1,59 @@
+"""The composer as a reporter meets it: on a small phone, in a bad network, on a phone that is shared."""
+
+from __future__ import annotations
+
+from playwright.async_api import expect
+
+from tests.browser.pages import Opened, signed_in
+from tests.support import Server
+
+
+async def test_a_post_whose_undo_failed_is_one_post_with_no_draft_beside_it(
+    server: Server, opened: Opened
+) -> None:
+    page = await opened(f"{server.url}/live/write", cookie=await signed_in(server))
+    await page.clock.install()
+    await page.fill("textarea", "Undo me.")
+    await page.get_by_role("button", name="Post", exact=True).click()
+    bar = page.locator("[data-part=undo]")
+    await expect(bar).to_be_visible()
+    await page.context.set_offline(True)
+
+    await bar.get_by_role("button", name="Undo").click()
+
+    row = page.locator("[data-part=thread] li")
+    await expect(row).to_have_count(1)
+    await expect(row).to_contain_text("Not taken back yet, still live.")
+    await expect(row.get_by_role("button")).to_have_text(["Try again"])
+    await expect(bar).to_contain_text("Not taken back yet, still live.")
+
+    await page.locator("textarea").focus()
+    await page.clock.run_for(16_000)
+    await expect(bar).to_be_hidden()
+    await page.context.set_offline(False)
+
+    await expect(row.get_by_role("button")).to_have_count(0)
+    await expect(row).to_have_count(1)
+    await expect(row).to_contain_text("Live")
+    posts = (await server.get("/api/blogs/live/posts")).json()["posts"]
+    assert [post["body"] for post in posts] == ["Undo me."]
+
+
+async def test_an_undo_that_failed_can_be_tried_again_from_the_thread(
+    server: Server, opened: Opened
+) -> None:
+    page = await opened(f"{server.url}/live/write", cookie=await signed_in(server))
+    await page.fill("textarea", "Undo me.")
+    await page.get_by_role("button", name="Post", exact=True).click()
+    await expect(page.locator("[data-part=undo]")).to_be_visible()
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Undo").click()
+    again = page.locator("[data-part=thread]").get_by_role("button", name="Try again")
+    await expect(again).to_be_visible()
+    await page.context.set_offline(False)
+
+    await again.click()
+
+    await expect(page.locator("textarea")).to_have_value("Undo me.")
+    await expect(page.locator("[data-part=thread] li")).to_have_count(0)
+    assert (await server.get("/api/blogs/live/posts")).json()["posts"] == []
