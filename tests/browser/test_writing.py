@@ -1,8 +1,9 @@
-"""The composer as a reporter meets it: on a small phone, in a bad network, on a phone that is shared."""
+"""The composer as a reporter meets it: a small phone, a bad network, a phone that is shared."""
 
 from __future__ import annotations
 
-from playwright.async_api import expect
+import pytest
+from playwright.async_api import Page, expect
 
 from tests.browser.pages import Opened, signed_in
 from tests.support import Server
@@ -57,3 +58,51 @@ async def test_an_undo_that_failed_can_be_tried_again_from_the_thread(
     await expect(page.locator("textarea")).to_have_value("Undo me.")
     await expect(page.locator("[data-part=thread] li")).to_have_count(0)
     assert (await server.get("/api/blogs/live/posts")).json()["posts"] == []
+
+
+@pytest.mark.parametrize("width", [320, 360])
+async def test_with_the_keyboard_up_the_button_is_in_sight_and_nothing_lies_over_another(
+    server: Server, opened: Opened, width: int
+) -> None:
+    page = await opened(
+        f"{server.url}/live/write",
+        cookie=await signed_in(server),
+        viewport={"width": width, "height": 330},
+        has_touch=True,
+    )
+    await page.locator("textarea").focus()
+    await in_sight(page, "Post")
+    await page.get_by_role("button", name="Headline").click()
+    await in_sight(page, "Post")
+    await page.fill("#headline", "A headline")
+    await page.get_by_role("button", name="Tags").click()
+    await page.fill("#tags", "hall")
+    await page.fill("#body", "It has some length to it. " * 12)
+    await in_sight(page, "Post")
+    await page.get_by_role("button", name="Post", exact=True).click()
+
+    await page.locator("#posts").get_by_role("button", name="Edit").click()
+
+    await expect(page.locator("textarea")).to_be_focused()
+    await in_sight(page, "Save")
+
+
+async def in_sight(page: Page, button: str) -> None:
+    """The button can be pressed where it is; text and fields stand one below another."""
+    post = page.get_by_role("button", name=button, exact=True)
+    await expect(post).to_be_in_viewport(ratio=1)
+    assert await post.evaluate(
+        """button => {
+          const { left, top, width, height } = button.getBoundingClientRect();
+          return document.elementFromPoint(left + width / 2, top + height / 2) === button;
+        }"""
+    )
+    over = await page.evaluate(
+        """() => {
+          const shown = ["textarea", "#headline", "#tags"]
+            .map((name) => document.querySelector(name).getBoundingClientRect())
+            .filter(({ height }) => height);
+          return shown.some((one, place) => place && one.top < shown[place - 1].bottom - 1);
+        }"""
+    )
+    assert not over
