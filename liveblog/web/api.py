@@ -262,16 +262,18 @@ async def change_post(request: Request) -> Response:
         raise Stale(
             f"Revision {post.revision} stands meanwhile. Load it and make the change again."
         )
+    after = await change_words(request, post, changes)
+    return answered(post_json(after, site.origin(request)), headers={"etag": f'"{after.revision}"'})
+
+
+async def change_words(request: Request, post: Post, changes: dict[str, Any]) -> Post:
+    """The post as it stands once some of its words are others. Raises: Invalid, Stale, NotFound."""
     after = edited(post, _draft({**_words(post), **changes}), now())
     if replace(after, revision=post.revision, edited_at=post.edited_at) == post:
-        headers = {"etag": f'"{post.revision}"'}
-        return answered(post_json(post, site.origin(request)), headers=headers)
-    appended = await site.log.edit(after, Operation.once())
+        return post
+    appended = await site_of(request).log.edit(after, Operation.once())
     assert appended.entry.post is not None
-    return answered(
-        post_json(appended.entry.post, site.origin(request)),
-        headers={"etag": f'"{after.revision}"'},
-    )
+    return appended.entry.post
 
 
 def _words(post: Post) -> dict[str, Any]:

@@ -17,16 +17,20 @@ from liveblog.domain.blog import Blog, BlogState, checked_timezone
 from liveblog.domain.errors import (
     Conflict,
     FieldError,
+    Forbidden,
     Gone,
     Invalid,
     KeyReused,
+    NotFound,
     Refusal,
+    Stale,
     Unauthenticated,
 )
-from liveblog.domain.person import NAME_LONGEST, Action, Caller, require
-from liveblog.domain.post import drafted
+from liveblog.domain.person import NAME_LONGEST, Action, Caller, require, require_change
+from liveblog.domain.post import Kind, Post, drafted
 from liveblog.domain.text import line
-from liveblog.store.log import Snapshot, checked_key
+from liveblog.store.log import Operation, Snapshot, checked_key
+from liveblog.store.people import hashed
 from liveblog.web import api, auth, body
 from liveblog.web.problems import STATUS
 from liveblog.web.render import short
@@ -200,26 +204,53 @@ def qr(address: str) -> Markup:
 
 
 async def write(request: Request) -> Response:
-    return await _composer(request, {}, {}, 200)
-
-
-async def _composer(
-    request: Request, form: dict[str, str], errors: dict[str, str], status: int
-) -> Response:
+    """The composer; with `?edit=ID` a post is open in it, however old."""
     site, slug = site_of(request), api.slug_of(request)
-    snapshot = await site.log.snapshot(slug, limit=COMPOSER_POSTS)
+    await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
     if caller.person is None:
         return RedirectResponse("/join", 303)
     require(caller, Action.PUBLISH)
+    form: dict[str, str] = {}
+    if id := request.query_params.get("edit"):
+        post = await site.log.post(slug, id)
+        require_change(caller, post)
+        form = _typed(post)
+    return await _composer(request, slug, caller, form, {}, 200)
+
+
+async def _composer(
+    request: Request,
+    slug: str,
+    caller: Caller,
+    form: dict[str, str],
+    errors: dict[str, str],
+    status: int,
+) -> Response:
+    site = site_of(request)
+    snapshot = await site.log.snapshot(slug, limit=COMPOSER_POSTS)
+    said = [text for name, text in _DONE.items() if name in request.query_params]
     context = {
         **_shown(snapshot, caller),
         "key": form.get("key") or secrets.token_urlsafe(16),
         "form": Fields(form),
         "errors": Fields(errors),
-        "notice": "Your post is live." if "sent" in request.query_params else "",
+        "notice": said[0] if said else "",
     }
     return site.pages.page(request, "write.html", context, status)
+
+
+def _typed(post: Post) -> dict[str, str]:
+    """A post as if it had been typed into the composer's form."""
+    typed = {
+        "post": post.id,
+        "revision": str(post.revision),
+        "body": post.body,
+        "headline": post.headline or "",
+        "kind": post.kind.value,
+        "tags": ", ".join(post.tags),
+    }
+    return {**typed, "key_moment": "on"} if post.key else typed
 
 
 async def write_form(request: Request) -> Response:
@@ -230,27 +261,70 @@ async def write_form(request: Request) -> Response:
     require(caller, Action.PUBLISH)
     form = await body.form(request)
     try:
-        kind = body.converted(
-            {"body": form.get("body", ""), "kind": form.get("kind") or "update"}, body.NewPost
-        ).kind
-        draft = drafted(
-            body=form.get("body", ""),
-            kind=kind,
-            headline=form.get("headline"),
-            key="key_moment" in form,
-            tags=[tag for tag in form.get("tags", "").split(",") if tag.strip()],
-        )
-        key = checked_key(form["key"]) if form.get("key") else None
-        await api.publish_draft(request, caller, slug, draft, key)
+        if form.get("post"):
+            done = await _change(request, caller, slug, form)
+        else:
+            draft = drafted(**_words(form, Kind.UPDATE))
+            key = checked_key(form["key"]) if form.get("key") else None
+            await api.publish_draft(request, caller, slug, draft, key)
+            done = "sent"
     except (KeyReused, Gone) as error:
         # Somebody went back, changed the words and sent the same form: they are kept, and the form
         # gets a key of its own.
         form.pop("key")
         errors = {"key": "was sent before. Send it again to post these words too"}
-        return await _composer(request, form, errors, STATUS[type(error)])
+        return await _composer(request, slug, caller, form, errors, STATUS[type(error)])
+    except Stale as error:
+        form["revision"] = str((await site_of(request).log.post(slug, form["post"])).revision)
+        errors = {"post": "was changed meanwhile. Save again to put these words over the others"}
+        return await _composer(request, slug, caller, form, errors, STATUS[type(error)])
+    except (NotFound, Forbidden) as error:
+        # The words are kept all the same, as those of a post of their own.
+        form.pop("post", None)
+        why = "was removed" if isinstance(error, NotFound) else "isn't yours to change"
+        errors = {"post": f"{why}. Sent again, these words are a new post"}
+        return await _composer(request, slug, caller, form, errors, STATUS[type(error)])
     except Invalid as error:
-        return await _composer(request, form, _by_field(error, "body"), 422)
-    return RedirectResponse(f"/{slug}/write?sent", 303)
+        return await _composer(request, slug, caller, form, _by_field(error, "body"), 422)
+    return RedirectResponse(f"/{slug}/write?{done}", 303)
+
+
+_DONE = {
+    "sent": "Your post is live.",
+    "saved": "Your change is live.",
+    "removed": "The post is removed.",
+}
+
+
+def _words(form: dict[str, str], kind: Kind) -> dict[str, Any]:
+    """The words of a form; `kind` where none of those that it offers was chosen."""
+    given = {"body": form.get("body", ""), "kind": form.get("kind") or kind.value}
+    return {
+        "body": given["body"],
+        "kind": body.converted(given, body.NewPost).kind,
+        "headline": form.get("headline"),
+        "key": "key_moment" in form,
+        "tags": [tag for tag in form.get("tags", "").split(",") if tag.strip()],
+    }
+
+
+async def _change(request: Request, caller: Caller, slug: str, form: dict[str, str]) -> str:
+    """Change or remove the post that a form names; answers what was done."""
+    site = site_of(request)
+    try:
+        post = await site.log.post(slug, form["post"])
+    except NotFound:
+        if "remove" in form:
+            return "removed"
+        raise
+    require_change(caller, post)
+    if "remove" in form:
+        await site.log.retract(post, Operation.once())
+        return "removed"
+    if form.get("revision") != str(post.revision):
+        raise Stale("Another revision stands meanwhile.")
+    await api.change_words(request, post, _words(form, post.kind))
+    return "saved"
 
 
 async def join(request: Request) -> Response:

@@ -6,13 +6,14 @@ import { BODY_LONGEST, isBlank, isEmpty, lengthOf, NOTHING, tagsOf } from "./wor
 const TYPED = "textarea, input[type=text]";
 const COUNTED_FROM = 19_000;
 
-/** Says `post` when its words are to go out, and `cancel` when the change of a post is given up. */
+/** Says `post` when its words are to go out, `cancel` and `remove` of the post that is changed. */
 export class Editor extends EventTarget {
   #form;
   #fields;
   #shelf;
   #person;
   #item;
+  #served;
 
   constructor(form, shelf, person) {
     super();
@@ -35,7 +36,12 @@ export class Editor extends EventTarget {
       const isTyping = form.contains(document.activeElement) && document.activeElement.matches(TYPED);
       if (isTyping && !event.target.matches(TYPED)) event.preventDefault();
     });
-    this.#part("cancel").addEventListener("click", () => this.dispatchEvent(new Event("cancel")));
+    for (const name of ["cancel", "remove"]) {
+      this.#part(name).addEventListener("click", (event) => {
+        event.preventDefault();
+        this.dispatchEvent(new Event(name));
+      });
+    }
     shelf.watch((name) => name === this.#name && this.#mirror());
     this.#restore();
   }
@@ -55,6 +61,11 @@ export class Editor extends EventTarget {
   /** What stands in the editor, as an item for the outbox. */
   get item() {
     return { ...this.#item, words: this.words };
+  }
+
+  /** What the server put into the form, to be opened: a post to change, or words that it sent back. */
+  get served() {
+    return this.#served;
   }
 
   get isEmpty() {
@@ -109,9 +120,18 @@ export class Editor extends EventTarget {
   }
 
   #restore() {
+    const { post, revision, kind, unchanged } = this.#form.dataset;
+    // Not what stands in the fields: some browsers put there what was typed before a reload.
+    if (post || this.#fields.body.defaultValue) {
+      this.#form.reset();
+      this.#item = { ...this.#item, kind };
+      const words = this.words;
+      const base = unchanged === undefined ? undefined : words;
+      this.#served = { key: newKey(), post, revision: Number(revision), words, base };
+    }
     const kept = this.#shelf.get(this.#name);
-    // Words that the server sent back with the form are newer than any draft.
-    if (kept?.words && this.isEmpty) this.#take(kept);
+    if (kept?.words) this.#take(kept);
+    else if (this.#served) this.#take({ key: newKey(), words: NOTHING });
     else this.#show();
   }
 
@@ -149,6 +169,7 @@ export class Editor extends EventTarget {
     submit.disabled = isBlank(this.words);
     submit.textContent = this.#item.post ? "Save" : "Post";
     this.#part("changing").hidden = !this.#item.post;
+    if (!this.#item.post) this.#part("removal").open = false;
     // Browsers without field-sizing: grow with the text, CSS bounds it.
     if (!CSS.supports("field-sizing", "content")) {
       body.style.setProperty("height", "auto");

@@ -15,7 +15,7 @@ stream.addEventListener("entry", ({ detail: entry }) => {
   timeline.apply(entry);
   if (entry.action !== "retract") return tick();
   document.title = part("title").textContent;
-  document.querySelector(".ways a[href$='/write']")?.remove();
+  document.querySelector(".ways a[href*='/write']")?.remove();
   part("gone").hidden = false;
 });
 

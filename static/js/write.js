@@ -22,6 +22,7 @@ const posts = document.querySelector("#posts");
 const part = (name) => document.querySelector(`[data-part="${name}"]`);
 const { slug, zone, cursor, offset } = page.dataset;
 const person = { id: page.dataset.me, name: page.dataset.name };
+const address = `/${slug}/write`;
 
 const shelf = Shelf.of(slug);
 const courier = new Courier(slug);
@@ -65,6 +66,16 @@ editor.addEventListener("cancel", () => {
   editor.focus();
 });
 
+editor.addEventListener("remove", async () => {
+  const { post } = editor.item;
+  const outcome = await courier.remove(post);
+  if (outcome.kind !== "done") return editor.complain(`Not removed. ${outcome.why}`);
+  gone(post);
+  if (editor.item.post === post) editor.clear();
+  editor.focus();
+  say("Removed.");
+});
+
 /** Set aside what stands in the editor, so that something else can go in. False: it must stay. */
 function makeRoom() {
   if (!isTouched() || outbox.add({ ...editor.item, held: true })) return true;
@@ -91,7 +102,8 @@ outbox.addEventListener("change", show);
 own.addEventListener("change", show);
 
 outbox.addEventListener("sent", ({ detail: { item, post } }) => {
-  sent.set(post.id, { id: post.id, at: post.published_at, kind: post.kind, line: item.words.headline || item.words.body });
+  const at = post.edited_at ?? post.published_at;
+  sent.set(post.id, { id: post.id, at, kind: post.kind, line: item.words.headline || item.words.body });
   if (item.post) {
     say("Saved.");
   } else {
@@ -256,7 +268,7 @@ stream.addEventListener("entry", ({ detail: entry }) => {
 });
 stream.addEventListener("afresh", async () => {
   try {
-    const answer = await fetch(location.pathname, { cache: "no-store" });
+    const answer = await fetch(address, { cache: "no-store" });
     if (!answer.ok || answer.redirected) throw new Error(`status ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const { cursor, offset } = fresh.querySelector("#write").dataset;
@@ -327,6 +339,10 @@ for (const name of shelf.names("draft:")) {
 }
 // A page that died between the two steps of posting leaves the words in both places.
 if (outbox.items.some(({ key }) => key === editor.item.key)) editor.clear();
+// What the address asked for is in the editor; a reload must not ask for it again.
+history.replaceState(null, "", address);
+const { served, item: draft } = editor;
+if (served && (served.post !== draft.post || !isSame(served.words, draft.words))) open(served);
 
 show();
 outbox.wake();

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.pages import Opened, signed_in
+from tests.browser.pages import Opened, call, signed_in
 from tests.support import Server
 
 
@@ -106,3 +106,37 @@ async def in_sight(page: Page, button: str) -> None:
         }"""
     )
     assert not over
+
+
+async def test_an_own_post_that_is_far_down_is_changed_and_removed_from_its_own_page(
+    server: Server, opened: Opened
+) -> None:
+    session = await signed_in(server)
+    ana = {"Cookie": f"liveblog_session={session}", "Origin": server.url, "Authorization": ""}
+    made = await call(server, "POST", "/api/blogs/live/posts", json={"body": "Mine."}, headers=ana)
+    one = f"/api/blogs/live/posts/{made.json()['id']}"
+    for number in range(22):
+        await server.post(f"Post {number}.")
+    page = await opened(f"{server.url}/live/write", cookie=session)
+    await page.fill("textarea", "A draft.")
+    await page.goto(f"{server.url}/live/posts/{made.json()['id']}")
+
+    await page.get_by_role("link", name="Change it").click()
+
+    await expect(page.locator("textarea")).to_have_value("Mine.")
+    await expect(page).to_have_url(f"{server.url}/live/write")
+    # The draft that stood there is set aside, and a reload keeps what is being changed.
+    await expect(page.locator("[data-part=thread]")).to_contain_text("A draft.")
+    await page.fill("textarea", "Mine, mended.")
+    await page.reload()
+    await expect(page.locator("textarea")).to_have_value("Mine, mended.")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("[data-part=thread]")).to_contain_text("Mine, mended.")
+    await expect(page.locator("textarea")).to_have_value("")
+    assert (await server.get(one)).json()["body"] == "Mine, mended."
+
+    await page.goto(f"{server.url}/live/write?edit={made.json()['id']}")
+    await page.get_by_text("Remove", exact=True).first.click()
+    await page.get_by_role("button", name="Yes, remove").first.click()
+    await expect(page.locator("textarea")).to_have_value("")
+    assert (await server.get(one)).status_code == 404

@@ -614,6 +614,98 @@ async def test_what_cannot_be_posted_is_said_by_the_form_and_kept(
     assert await stage.seen() == before
 
 
+async def test_an_own_post_is_changed_without_script_however_old_it_is(stage: Stage) -> None:
+    ana = await stage.player("reporter")
+    fields = {"headline": "Now", "tags": ["hall"], "kind": "photo", "session": "Kitchen"}
+    post = await stage.publish(ana, body="Doors\n\nopen", **fields)
+    for number in range(pages.COMPOSER_POSTS + 2):
+        await stage.publish(body=f"{number}")
+    path = f"/{stage.slug}/write"
+    one = await page(stage, f"/{stage.slug}/posts/{post['id']}", ana)
+    link = one.one("a", href=f"{path}?edit={post['id']}")["href"]
+
+    form = await page(stage, link, ana)
+    assert form.fields()["headline"] == "Now"
+    assert "Doors\n\nopen" in form.text
+    answer = await submitted(stage, path, {**form.fields(), "body": "Doors shut"}, ana)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{path}?saved")
+    stands = (await stage.http.get(f"{stage.api}/posts/{post['id']}")).json()
+    assert (stands["body"], stands["revision"]) == ("Doors shut", 2)
+    assert {name: stands[name] for name in fields} == fields
+
+
+async def test_a_change_against_another_revision_keeps_the_words_and_asks_once(
+    stage: Stage,
+) -> None:
+    ana = await stage.player("reporter")
+    post = await stage.publish(ana, body="One")
+    path = f"/{stage.slug}/write"
+    form = (await page(stage, f"{path}?edit={post['id']}", ana)).fields()
+    await stage.call(stage.owner, "PATCH", f"posts/{post['id']}", {"body": "Two"}, If_Match='"1"')
+
+    answer = await submitted(stage, path, {**form, "body": "Mine"}, ana)
+
+    assert answer.status_code == 412
+    again = Page(answer)
+    assert "was changed meanwhile" in again.text
+    assert "Mine" in again.text
+    await submitted(stage, path, {**again.fields(), "body": "Mine"}, ana)
+    assert (await stage.http.get(f"{stage.api}/posts/{post['id']}")).json()["body"] == "Mine"
+
+
+async def test_a_change_of_a_post_that_is_gone_keeps_the_words_as_a_new_post(
+    stage: Stage,
+) -> None:
+    ana = await stage.player("reporter")
+    post = await stage.publish(ana, body="One")
+    path = f"/{stage.slug}/write"
+    form = (await page(stage, f"{path}?edit={post['id']}", ana)).fields()
+    await stage.call(stage.owner, "DELETE", f"posts/{post['id']}")
+
+    answer = await submitted(stage, path, {**form, "body": "Mine"}, ana)
+
+    assert answer.status_code == 404
+    again = Page(answer)
+    assert "Mine" in again.text
+    sent = await submitted(stage, path, {**again.fields(), "body": "Mine"}, ana)
+    assert sent.headers["location"] == f"{path}?sent"
+
+
+async def test_an_own_post_is_removed_without_script_and_a_second_press_is_harmless(
+    stage: Stage,
+) -> None:
+    ana = await stage.player("reporter")
+    post = await stage.publish(ana, body="One")
+    path = f"/{stage.slug}/write"
+    await page(stage, f"{path}?edit={post['id']}", ana)
+
+    for _ in range(2):
+        answer = await submitted(stage, path, {"post": post["id"], "remove": "yes"}, ana)
+        assert answer.headers["location"] == f"{path}?removed"
+
+    assert (await stage.http.get(f"{stage.api}/posts")).json()["posts"] == []
+
+
+async def test_nobody_opens_or_changes_a_post_by_the_form_that_is_not_theirs(
+    stage: Stage,
+) -> None:
+    ana, post = await stage.player("reporter"), await stage.publish(body="The desk's")
+    path = f"/{stage.slug}/write"
+    before = await stage.seen()
+
+    await page(stage, f"{path}?edit={post['id']}", ana, 403)
+    await page(stage, f"{path}?edit=nothing", ana, 404)
+    fields = {"post": post["id"], "revision": "1", "body": "Mine"}
+    for more in ({}, {"remove": "yes"}):
+        answer = await submitted(stage, path, {**fields, **more}, ana)
+        assert answer.status_code == 403
+
+    assert await stage.seen() == before
+    editor = await stage.player("editor")
+    assert (await submitted(stage, path, fields, editor)).status_code == 303
+
+
 async def test_a_blog_is_made_without_script(stage: Stage) -> None:
     boss = await stage.joined(stage.server.owner_token, "Boss")
     form = await page(stage, "/", boss)

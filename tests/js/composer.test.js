@@ -14,6 +14,7 @@ function formOf() {
     <form>
       <p data-part="complaint" hidden><span data-text></span></p>
       <p data-part="changing" hidden><button type="button" data-part="cancel">Cancel</button></p>
+      <details data-part="removal"><button data-part="remove">Yes, remove</button></details>
       <textarea name="body"></textarea><span data-part="count" hidden></span>
       <div class="composer__field"><input id="headline" name="headline" type="text"></div>
       <div class="composer__field"><input id="tags" name="tags" type="text"></div>
