@@ -319,7 +319,7 @@ async def test_a_page_goes_on_from_its_own_cursor(stage: Stage) -> None:
     post = await stage.publish(body="two")
 
     for (cursor,) in cursors:
-        answer = await stage.http.get(f"{stage.api}/entries?after={cursor}&format=html")
+        answer = await stage.http.get(f"{stage.api}/entries?after={cursor}&format=html&wait=5")
         (entry,) = answer.json()["entries"]
         assert entry["id"] == post["id"]
         assert f'id="p-{post["id"]}"' in entry["html"]
