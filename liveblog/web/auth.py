@@ -13,6 +13,7 @@ from liveblog.domain.person import Caller, Person, Role
 from liveblog.store.people import SESSION_SECONDS, Joining, Session, dead_invitation
 from liveblog.web.site import OWNER, now, site_of
 
+PERSON = "liveblog-person"
 _COOKIE = "liveblog_session"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -29,8 +30,9 @@ def is_https(request: HTTPConnection) -> bool:
 async def session_of(request: HTTPConnection) -> Session | None:
     """The live session that the request carries.
 
-    Raises: Unauthenticated where a bearer token is dead. A dead cookie is as good as none: pages
-    that all may read stay readable.
+    Raises: Unauthenticated where a bearer token is dead, or where the cookie is somebody else's
+    than the page that sent the request names. A dead cookie is as good as none: pages that all may
+    read stay readable.
     """
     site = site_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -43,12 +45,22 @@ async def session_of(request: HTTPConnection) -> Session | None:
         if session is None:
             raise Unauthenticated("This token is unknown, or its session has ended.")
         return session
-    return await _present(request)
+    session = await _present(request)
+    # A page that one person left open must not post in the name of the next who signs in.
+    if session and request.headers.get(PERSON, session.person.id) != session.person.id:
+        raise Unauthenticated("Somebody else is signed in on this browser now.")
+    return session
 
 
 async def caller_of(request: HTTPConnection, slug: str | None = None) -> Caller:
     """Who sent the request, and their role in one blog. Raises: Unauthenticated."""
-    session = await session_of(request)
+    return await caller_for(request, await session_of(request), slug)
+
+
+async def caller_for(
+    request: HTTPConnection, session: Session | None, slug: str | None = None
+) -> Caller:
+    """Whom a session stands for, and their role in one blog."""
     if session is None:
         return Caller(None, Role.VIEWER)
     if session.owner:
@@ -123,6 +135,18 @@ async def join(
     if present is not None:
         await site.people.end_session(present)
     return session, token, onward
+
+
+async def leave(request: HTTPConnection) -> None:
+    """End the session that the cookie stands for, if any."""
+    present = await _present(request)
+    if present is not None:
+        await site_of(request).people.end_session(present)
+
+
+def has_cookie(request: HTTPConnection) -> bool:
+    """Whether the browser brings a session's cookie, dead or alive."""
+    return cookie_name(request) in request.cookies
 
 
 async def _present(request: HTTPConnection) -> Session | None:

@@ -26,13 +26,13 @@ from liveblog.domain.errors import (
     Stale,
     Unauthenticated,
 )
-from liveblog.domain.person import NAME_LONGEST, Action, Caller, require, require_change
+from liveblog.domain.person import NAME_LONGEST, Action, Caller, Role, require, require_change
 from liveblog.domain.post import Kind, Post, drafted
 from liveblog.domain.text import line
 from liveblog.store.log import Operation, Snapshot, checked_key
-from liveblog.store.people import hashed
+from liveblog.store.people import Session
 from liveblog.web import api, auth, body
-from liveblog.web.problems import STATUS
+from liveblog.web.problems import STATUS, wants_page
 from liveblog.web.render import short
 from liveblog.web.site import site_of
 
@@ -209,7 +209,9 @@ async def write(request: Request) -> Response:
     await site.log.blog(slug)
     caller = await auth.caller_of(request, slug)
     if caller.person is None:
-        return RedirectResponse("/join", 303)
+        why = "cookies" if "joined" in request.query_params else "first"
+        why = "ended" if auth.has_cookie(request) else why
+        return RedirectResponse(f"/join?why={why}", 303)
     require(caller, Action.PUBLISH)
     form: dict[str, str] = {}
     if id := request.query_params.get("edit"):
@@ -226,6 +228,7 @@ async def _composer(
     form: dict[str, str],
     errors: dict[str, str],
     status: int,
+    notice: str = "",
 ) -> Response:
     site = site_of(request)
     snapshot = await site.log.snapshot(slug, limit=COMPOSER_POSTS)
@@ -235,7 +238,7 @@ async def _composer(
         "key": form.get("key") or secrets.token_urlsafe(16),
         "form": Fields(form),
         "errors": Fields(errors),
-        "notice": said[0] if said else "",
+        "notice": said[0] if said else notice,
     }
     return site.pages.page(request, "write.html", context, status)
 
@@ -257,9 +260,17 @@ async def write_form(request: Request) -> Response:
     """The composer's form, for who has no script."""
     slug = api.slug_of(request)
     await site_of(request).log.blog(slug)
-    caller = await auth.caller_of(request, slug)
-    require(caller, Action.PUBLISH)
     form = await body.form(request)
+    caller = Caller(None, Role.VIEWER)
+    try:
+        caller = await auth.caller_of(request, slug)
+        require(caller, Action.PUBLISH)
+    except (Unauthenticated, Forbidden) as error:
+        if not wants_page(request):
+            raise
+        said = f"{error.detail} It wasn’t posted. Nothing is lost: your words stand below."
+        form = {**form, "blog": slug}
+        return _joining(request, form, {}, STATUS[type(error)], caller, said)
     try:
         if form.get("post"):
             done = await _change(request, caller, slug, form)
@@ -329,28 +340,85 @@ async def _change(request: Request, caller: Caller, slug: str, form: dict[str, s
 
 async def join(request: Request) -> Response:
     caller = await auth.caller_of(request)
-    return _joining(request, {}, {}, 200, caller)
+    why = "ended" if auth.has_cookie(request) else request.query_params.get("why", "")
+    said = _WHY.get(why, "") if caller.person is None else ""
+    return _joining(request, {}, {}, 200, caller, said)
+
+
+_WHY = {
+    "first": "To write you sign in first: open the link of your invitation, or paste it here.",
+    "ended": "You are signed out: your session has ended, or your invitation was withdrawn. "
+    "What this phone hasn’t sent yet is kept on it. Ask an editor for a new invitation.",
+    "cookies": "You are signed out again: this browser didn’t keep the cookie that signs you in. "
+    "Allow cookies for this site. The invitation may be used up; then ask for a new one.",
+}
 
 
 def _joining(
-    request: Request, form: dict[str, str], errors: dict[str, str], status: int, caller: Caller
+    request: Request,
+    form: dict[str, str],
+    errors: dict[str, str],
+    status: int,
+    caller: Caller,
+    said: str = "",
+    left: str = "",
 ) -> Response:
-    context = {"me": caller.person, "form": Fields(form), "errors": Fields(errors)}
-    return site_of(request).pages.page(
-        request, "join.html", context, status, {"cache-control": "no-store"}
-    )
+    context = {
+        "me": caller.person,
+        "form": Fields(form),
+        "errors": Fields(errors),
+        "said": said,
+        "left": left,
+    }
+    headers = {"cache-control": "no-store"}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return site_of(request).pages.page(request, "join.html", context, status, headers)
 
 
 async def join_form(request: Request) -> Response:
     """The form that redeems an invitation, for who has no script; a whole link is fine too."""
     form = await body.form(request)
+    if "leave" in form:
+        return await _leave(request, form)
+    caller = await auth.caller_of(request)
     secret = form.get("secret", "").strip().rpartition("#")[2]
     try:
-        name = line("name", form.get("name", ""), NAME_LONGEST)
-        _, token, onward = await auth.join(request, secret, name, form.get("key"))
+        # Who is signed in stays who they are, and isn't asked for a name.
+        known = caller.person.name if caller.person else form.get("name", "")
+        name = line("name", known, NAME_LONGEST)
+        session, token, onward = await auth.join(request, secret, name, form.get("key"))
     except (Invalid, KeyReused, Unauthenticated) as error:
-        caller = await auth.caller_of(request)
         return _joining(request, form, _by_field(error, "secret"), STATUS[type(error)], caller)
-    response = RedirectResponse(onward, 303)
+    if form.get("body"):
+        response = await _kept(request, session, form)
+    else:
+        # Who comes there without the cookie that is set here is told so.
+        response = RedirectResponse(
+            f"{onward}?joined" if onward.endswith("/write") else onward, 303
+        )
     auth.set_session(request, response, token)
+    return response
+
+
+async def _kept(request: Request, session: Session, form: dict[str, str]) -> Response:
+    """The composer with the words that were typed before joining; the form again where not."""
+    slug = form.get("blog", "")
+    caller = await auth.caller_for(request, session, slug)
+    if not caller.may(Action.PUBLISH):
+        said = "You are signed in, but may not write there. Your words still stand below."
+        return _joining(request, form, {}, 403, caller, said)
+    notice = f"You are in, as {session.person.name}. Your words are here, not posted yet."
+    return await _composer(request, slug, caller, form, {}, 200, notice)
+
+
+async def _leave(request: Request, form: dict[str, str]) -> Response:
+    await auth.leave(request)
+    # An invitation stays in its field. What stood in the composer goes into no field: it is not
+    # for the next who signs in to post.
+    kept = {"secret": form.get("secret", "")}
+    nobody = Caller(None, Role.VIEWER)
+    left = form.get("body", "").strip()
+    response = _joining(request, kept, {}, 200, nobody, "You are signed out.", left)
+    auth.clear_session(request, response)
     return response

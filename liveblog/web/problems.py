@@ -78,7 +78,7 @@ def answer(request: HTTPConnection, error: Refusal) -> Response:
         more["errors"] = [{"field": each.field, "message": each.message} for each in error.errors]
     elif isinstance(error, errors.Gone):
         more["id"] = error.id
-    if _wants_page(request):
+    if wants_page(request):
         return site_of(request).pages.problem(request, status, error.detail, headers)
     return problem(status, error.detail, headers, **more)
 
@@ -101,7 +101,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers = {"allow": ", ".join(sorted(_taken(request)))}
-    if _wants_page(request):
+    if wants_page(request):
         return site_of(request).pages.problem(request, error.status_code, detail, headers)
     return problem(error.status_code, detail, headers)
 
@@ -120,12 +120,13 @@ async def on_failure(request: HTTPConnection, error: Exception) -> Response:
     """Something of ours broke; the log has it, the answer says no more than that."""
     _log.error("failed", path=request.url.path, exc_info=error)
     detail = "Something broke on our side. It is in the log; please try again."
-    if _wants_page(request):
+    if wants_page(request):
         return site_of(request).pages.problem(request, 500, detail, {})
     return problem(500, detail)
 
 
-def _wants_page(request: HTTPConnection) -> bool:
+def wants_page(request: HTTPConnection) -> bool:
+    """Whether a person reads the answer, in a browser."""
     if request.scope["type"] != "http" or request.url.path.startswith("/api/"):
         return False
     return "text/html" in request.headers.get("accept", "")

@@ -7,9 +7,11 @@ export class Courier {
   #posts;
   #ask;
 
-  constructor(slug, ask = exchange) {
+  /** `person` is named with each request: who signs in on this phone later must not send it. */
+  constructor(slug, person, ask = exchange) {
     this.#posts = `/api/blogs/${slug}/posts`;
-    this.#ask = ask;
+    this.#ask = (method, url, { body, headers } = {}) =>
+      ask(method, url, { body, headers: { "liveblog-person": person.id, ...headers } });
   }
 
   /**

@@ -5,6 +5,9 @@ import { exchange, meaning, newKey, Unreached } from "./exchange.js";
 const NAME = "liveblog:name";
 const PENDING = "liveblog:join";
 const DELAYS_SECONDS = [2, 4, 8, 15];
+const NO_COOKIES =
+  "This browser keeps no cookies for this site, so you would be signed out again at once. " +
+  "Allow them, then press Join: the invitation isn’t used yet.";
 
 class Joining {
   #form;
@@ -19,9 +22,16 @@ class Joining {
     this.#form = form;
     this.#status = form.querySelector("[data-part=status]");
     this.#button = form.querySelector("button");
-    const { name } = form.elements;
-    name.value ||= kept("localStorage", NAME) ?? "";
+    const { name, body } = form.elements;
+    if (name) name.value ||= kept("localStorage", NAME) ?? "";
     form.addEventListener("submit", (event) => {
+      if (event.submitter?.name === "leave") return;
+      if (!keepsCookies()) {
+        event.preventDefault();
+        return this.#say(NO_COOKIES, true);
+      }
+      // Words that wait to be posted go with the form, and come back in the composer.
+      if (body) return;
       event.preventDefault();
       this.#tries = 0;
       this.#send();
@@ -40,21 +50,23 @@ class Joining {
       keep("sessionStorage", PENDING, { secret, key: this.#key });
     }
     const pending = secret ? { secret, key: this.#key } : kept("sessionStorage", PENDING);
-    if (!pending?.secret || this.#form.elements.secret.value) return;
+    const field = this.#form.elements.secret;
+    if (!pending?.secret || (field.value && field.value !== pending.secret)) return;
     this.#key = pending.key;
-    this.#form.elements.secret.value = pending.secret;
+    field.value = pending.secret;
     this.#form.classList.add("has-secret");
-    this.#form.elements.name.focus();
+    (this.#form.elements.name ?? this.#button).focus();
   }
 
   async #send() {
     if (this.#isBusy) return;
     this.#stop();
     const secret = this.#form.elements.secret.value.trim().split("#").at(-1);
-    const name = this.#form.elements.name.value.trim();
+    const field = this.#form.elements.name;
+    const name = field ? field.value.trim() : this.#form.dataset.me;
     if (!secret) return this.#ask("secret", "Paste the link that you were given.");
     if (!name) return this.#ask("name", "Say who you are: your name stands by what you write.");
-    keep("localStorage", NAME, name);
+    if (field) keep("localStorage", NAME, name);
     this.#busy(true);
     this.#say("Joining…");
     try {
@@ -74,7 +86,9 @@ class Joining {
     if (answer.status === 200 && answer.json.person) {
       drop("sessionStorage", PENDING);
       this.#say(`Welcome, ${answer.json.person.name}.`);
-      location.assign(answer.json.next ?? "/");
+      const next = answer.json.next ?? "/";
+      // Who comes there without the cookie that was set just now is told so.
+      location.assign(next.endsWith("/write") ? `${next}?joined` : next);
       return;
     }
     const { kind, why, seconds, errors } = meaning(answer);
@@ -108,7 +122,7 @@ class Joining {
     this.#busy(false);
     if (field === "secret") this.#form.classList.remove("has-secret");
     this.#say(why, true);
-    this.#form.elements[field].focus();
+    this.#form.elements[field]?.focus();
   }
 
   #busy(isBusy) {
@@ -121,6 +135,14 @@ class Joining {
     this.#status.classList.toggle("is-heed", isHeed);
     this.#status.querySelector("[data-text]").textContent = text;
   }
+}
+
+/** Asked before an invitation is used up: what signs somebody in is a cookie. */
+function keepsCookies() {
+  document.cookie = "liveblog_try=1; path=/join; samesite=lax";
+  const isKept = document.cookie.includes("liveblog_try=");
+  document.cookie = "liveblog_try=; path=/join; samesite=lax; max-age=0";
+  return isKept;
 }
 
 function kept(storage, name) {

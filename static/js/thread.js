@@ -147,7 +147,7 @@ export class Thread extends EventTarget {
     element.className = "way";
     element.textContent = LABELS[way];
     if (way === "join") {
-      element.href = "/join";
+      element.href = "/join?why=ended";
       return element;
     }
     element.type = "button";

@@ -25,7 +25,7 @@ const person = { id: page.dataset.me, name: page.dataset.name };
 const address = `/${slug}/write`;
 
 const shelf = Shelf.of(slug);
-const courier = new Courier(slug);
+const courier = new Courier(slug, person);
 const editor = new Editor(document.querySelector("#composer"), shelf, person);
 const outbox = new Outbox({ shelf, person, deliver: (item, note) => courier.deliver(item, note) });
 const thread = new Thread(part("thread"), document.querySelector("#item"), zone);
@@ -318,6 +318,24 @@ visualViewport?.addEventListener("resize", () => {
   if (isCovered && document.querySelector("#composer").contains(document.activeElement)) {
     scrollTo({ top: 0, behavior: "instant" });
   }
+});
+
+// The words stay on this phone, under the name of who wrote them; the form takes none of them along.
+const leave = part("leave");
+leave.addEventListener("click", (event) => {
+  event.preventDefault();
+  const unsent = outbox.waiting + Number(isTouched());
+  if (unsent && !("sure" in leave.dataset)) {
+    leave.dataset.sure = "";
+    leave.textContent = `Sign out, ${unsent} unsent ${unsent === 1 ? "stays" : "stay"} here`;
+    return;
+  }
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = leave.formAction;
+  form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "leave", value: "yes" }));
+  document.body.append(form);
+  form.submit();
 });
 
 addEventListener("online", () => {

@@ -140,3 +140,53 @@ async def test_an_own_post_that_is_far_down_is_changed_and_removed_from_its_own_
     await page.get_by_role("button", name="Yes, remove").first.click()
     await expect(page.locator("textarea")).to_have_value("")
     assert (await server.get(one)).status_code == 404
+
+
+async def test_the_next_person_on_a_phone_signs_the_first_one_out_and_posts_under_no_other_name(
+    server: Server, opened: Opened
+) -> None:
+    invited = (await call(server, "POST", "/api/blogs/live/invitations", json={})).json()
+    page = await opened(f"{server.url}/live/write", cookie=await signed_in(server))
+    await page.fill("textarea", "Half of Ana's.")
+    left_open = await page.context.new_page()
+    await left_open.goto(f"{server.url}/live/write")
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("button", name="1 unsent stays here")).to_be_visible()
+    await page.goto(invited["url"])
+    await expect(page.get_by_label("Your name")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Join as Ana")).to_be_visible()
+
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_text("You are signed out.")).to_be_visible()
+    await page.get_by_label("Your name").fill("Ben")
+    await page.get_by_role("button", name="Join", exact=True).click()
+
+    await page.wait_for_url("**/live/write")
+    await expect(page.locator("[data-part=thread]")).to_contain_text("Left on this phone by Ana")
+    await page.fill("textarea", "Ben's.")
+    await page.get_by_role("button", name="Post", exact=True).click()
+    await expect(page.locator("#posts article").first).to_contain_text("from Ben")
+    # What Ana left open posts nothing as Ben.
+    await left_open.fill("textarea", "Ana's, from the page before.")
+    await left_open.get_by_role("button", name="Post", exact=True).click()
+    await expect(left_open.locator("[data-part=thread]")).to_contain_text("You are signed out.")
+    posts = (await server.get("/api/blogs/live/posts")).json()["posts"]
+    assert [(post["body"], post["author"]["name"]) for post in posts] == [("Ben's.", "Ben")]
+
+
+async def test_without_cookies_it_is_said_before_the_invitation_is_used(
+    server: Server, opened: Opened
+) -> None:
+    invited = (await call(server, "POST", "/api/blogs/live/invitations", json={})).json()
+    page = await opened("about:blank")
+    await page.add_init_script(
+        "Object.defineProperty(document, 'cookie', { get: () => '', set: () => {} })"
+    )
+    await page.goto(invited["url"])
+    await page.get_by_label("Your name").fill("Ana")
+    await page.get_by_role("button", name="Join").click()
+
+    await expect(page.get_by_text("the invitation isn’t used yet")).to_be_visible()
+
+    joining = {"secret": invited["secret"], "name": "Ana"}
+    assert (await call(server, "POST", "/api/join", json=joining)).status_code == 200

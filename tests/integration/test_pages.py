@@ -459,7 +459,7 @@ async def test_an_invitation_is_redeemed_without_script(stage: Stage) -> None:
     link = f"{stage.server.url}/join#{secret}"
     answer = await submitted(stage, "/join", {**form.fields(), "secret": link, "name": "Ana"})
 
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/{stage.slug}/write")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/{stage.slug}/write?joined")
     token = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
     me = await stage.http.get("/api/me", headers=Player(token=token).cookie())
     assert me.json()["roles"] == {stage.slug: "reporter"}
@@ -527,10 +527,132 @@ async def test_the_composer_is_for_reporters(stage: Stage, role: str, status: in
 
     assert shown.status_code == status
     if status == 303:
-        assert shown.headers["location"] == "/join"
+        assert shown.headers["location"] == "/join?why=first"
     assert sent.status_code == (401 if role == "anonymous" else 403)
     if role != "stranger":
         assert await stage.seen() == before
+
+
+async def test_words_that_nobody_signed_in_sent_come_back_in_the_composer(stage: Stage) -> None:
+    path = f"/{stage.slug}/write"
+    typed = {"body": "The words", "headline": "The headline", "kind": "quote", "tags": "a"}
+
+    refused = await submitted(stage, path, typed)
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    form = Page(refused)
+    assert "Nothing is lost" in form.text
+    dead = {**form.fields(), "body": "The words", "secret": "live.x.y", "name": "Ana"}
+    again = Page(await submitted(stage, "/join", dead))
+    assert "The words" in again.text
+    secret = await stage.secret()
+    answer = await submitted(stage, "/join", {**again.fields(), **dead, "secret": secret})
+
+    assert answer.status_code == 200
+    composer = Page(answer)
+    assert "not posted yet" in composer.text
+    assert "The words" in composer.text
+    assert composer.fields()["headline"] == "The headline"
+    assert composer.one("input", value="quote").get("checked") == ""
+    assert (await stage.http.get(f"{stage.api}/posts")).json()["posts"] == []
+    token = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+    sent = {**composer.fields(), "body": "The words"}
+    assert (await submitted(stage, path, sent, Player(token=token))).status_code == 303
+
+
+async def test_words_of_somebody_without_the_right_are_kept(stage: Stage) -> None:
+    who = await stage.player("contributor")
+
+    answer = await submitted(stage, f"/{stage.slug}/write", {"body": "The words"}, who)
+
+    assert answer.status_code == 403
+    form = Page(answer)
+    assert "The words" in form.text
+    assert "yours is contributor" in form.text
+    fields = {**form.fields(), "body": "The words", "secret": await stage.secret()}
+    assert "The words" in Page(await submitted(stage, "/join", fields, who)).text
+
+
+async def test_a_program_that_may_not_write_is_told_as_ever(stage: Stage) -> None:
+    answer = await stage.http.post(f"/{stage.slug}/write", data={"body": "x"})
+
+    assert_problem(answer, 401)
+
+
+async def test_who_is_signed_in_can_sign_out_without_script(stage: Stage) -> None:
+    ana, secret = await stage.player("reporter"), await stage.secret()
+    joining = await page(stage, "/join", ana)
+    assert "name" not in joining.fields()
+    assert "Not Ana?" in joining.text
+    writing = await page(stage, f"/{stage.slug}/write", ana)
+    for form in (joining, writing):
+        assert form.one("button", name="leave")
+
+    answer = await submitted(
+        stage, "/join", {"leave": "yes", "secret": secret, "body": "Ana's"}, ana
+    )
+
+    assert answer.status_code == 200
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    out = Page(answer)
+    assert "You are signed out." in out.text
+    # The invitation is still there for the next; the words are to be read, and in no form.
+    assert out.fields() == {"secret": secret, "name": ""}
+    assert "Ana's" in out.text
+    assert not out.all("textarea", name="body")
+    assert (await stage.http.get("/api/me", headers=ana.cookie())).status_code == 401
+
+
+async def test_who_is_signed_in_joins_as_themselves_without_a_name(stage: Stage) -> None:
+    ana, other = await stage.player("reporter"), await stage.another()
+
+    answer = await submitted(stage, "/join", {"secret": await other.secret()}, ana)
+
+    assert answer.headers["location"] == f"/{other.slug}/write?joined"
+    token = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+    me = (await stage.http.get("/api/me", headers=Player(token=token).cookie())).json()
+    assert me["person"] == {"id": ana.id, "name": "Ana"}
+
+
+async def test_a_page_that_somebody_left_open_writes_in_nobody_elses_name(stage: Stage) -> None:
+    ana, ben = await stage.player("reporter"), await stage.player("reporter", "Ben")
+    sent = {**ben.cookie(), "Origin": stage.server.url}
+    before = await stage.seen()
+
+    answer = await stage.http.post(
+        f"{stage.api}/posts", json={"body": "x"}, headers={**sent, "Liveblog-Person": ana.id}
+    )
+
+    assert_problem(answer, 401)
+    assert await stage.seen() == before
+    own = await stage.http.post(
+        f"{stage.api}/posts", json={"body": "x"}, headers={**sent, "Liveblog-Person": ben.id}
+    )
+    assert own.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "path, cookie, words",
+    [
+        ("/SLUG/write", "", "To write you sign in first"),
+        ("/SLUG/write", "liveblog_session=dead", "You are signed out"),
+        ("/SLUG/write?joined", "", "didn’t keep the cookie"),
+        ("/join?why=ended", "", "You are signed out"),
+        ("/join", "", ""),
+        ("/join?why=nonsense", "", ""),
+    ],
+)
+async def test_who_has_to_join_is_told_why(
+    stage: Stage, path: str, cookie: str, words: str
+) -> None:
+    answer = await stage.http.get(
+        path.replace("SLUG", stage.slug),
+        headers={"Accept": "text/html", "Cookie": cookie} if cookie else {"Accept": "text/html"},
+        follow_redirects=True,
+    )
+
+    assert answer.url.path == "/join"
+    assert words in answer.text
+    assert ("join__said" in answer.text) == bool(words)
 
 
 async def test_a_post_is_written_without_script(stage: Stage) -> None:

@@ -133,7 +133,7 @@ test("a post that is changed keeps its revision, and a kind that the row doesn't
 
 test("HTML, other people's JSON, a redirect and a broken line are no answer", async () => {
   const item = { key: "k", words: words("Hands up"), at: "2026-11-24T15:00:00Z" };
-  const courier = new Courier("hall");
+  const courier = new Courier("hall", { id: "ana" });
   for (const answer of [
     () => page(200),
     () => page(401),

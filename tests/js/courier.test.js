@@ -1,6 +1,6 @@
 import { Courier } from "/static/js/courier.js";
 import { equal, test } from "/tests/js/harness.js";
-import { asking, words } from "/tests/js/phone.js";
+import { ANA, asking, words } from "/tests/js/phone.js";
 
 const post = (body, revision = 1) => ({ id: "p1", revision, ...words(body), headline: null });
 const created = (body, revision) => ({ status: 201, json: post(body, revision) });
@@ -12,22 +12,23 @@ const item = (body, more = {}) => ({ key: "k1", at: "2026-11-28T14:28:00Z", word
 test("a post goes out under its key, with the moment it was written", async () => {
   const { ask, asked } = asking(created("one"));
 
-  const outcome = await new Courier("live", ask).deliver(item("one"));
+  const outcome = await new Courier("live", ANA, ask).deliver(item("one"));
 
   equal(outcome.kind, "done");
   equal(asked[0].url, "/api/blogs/live/posts");
-  equal(asked[0].headers, { "idempotency-key": "k1" });
+  // It names who wrote it: the cookie may be another's by now.
+  equal(asked[0].headers, { "liveblog-person": "ana", "idempotency-key": "k1" });
   equal(asked[0].body.captured_at, "2026-11-28T14:28:00Z");
 });
 
 test("no answer means later, whatever was sent", async () => {
   for (const sent of [item("one"), item("one", { post: "p1", revision: 1 })]) {
-    equal((await new Courier("live", asking(null).ask).deliver(sent)).kind, "later");
+    equal((await new Courier("live", ANA, asking(null).ask).deliver(sent)).kind, "later");
   }
 });
 
 test("JSON that is no post is somebody else's answer", async () => {
-  const outcome = await new Courier("live", asking({ status: 200, json: {} }).ask).deliver(item("one"));
+  const outcome = await new Courier("live", ANA, asking({ status: 200, json: {} }).ask).deliver(item("one"));
 
   equal(outcome.kind, "later");
 });
@@ -36,7 +37,7 @@ test("words edited after a lost answer change the post that had arrived", async 
   const { ask, asked } = asking(reused, created("one", 1), ok("two", 2));
   const noted = [];
 
-  const outcome = await new Courier("live", ask).deliver(
+  const outcome = await new Courier("live", ANA, ask).deliver(
     item("two", { earlier: [words("one")] }),
     (changes) => noted.push(changes),
   );
@@ -44,25 +45,25 @@ test("words edited after a lost answer change the post that had arrived", async 
   equal(outcome.post.revision, 2);
   equal(noted, [{ post: "p1", revision: 1 }]);
   equal(asked.map(({ method, body }) => [method, body.body]), [["POST", "two"], ["POST", "one"], ["PATCH", "two"]]);
-  equal(asked[2].headers, { "if-match": '"1"' });
+  equal(asked[2].headers, { "liveblog-person": "ana", "if-match": '"1"' });
 });
 
 test("of several earlier words the ones that arrived are found", async () => {
   const { ask, asked } = asking(reused, reused, created("two", 1), ok("three", 2));
   const sent = item("three", { earlier: [words("one"), words("two")] });
 
-  equal((await new Courier("live", ask).deliver(sent)).kind, "done");
+  equal((await new Courier("live", ANA, ask).deliver(sent)).kind, "done");
   equal(asked.length, 4);
 });
 
 test("a key that stands for words nobody here knows is said", async () => {
-  equal((await new Courier("live", asking(reused).ask).deliver(item("one"))).kind, "reused");
+  equal((await new Courier("live", ANA, asking(reused).ask).deliver(item("one"))).kind, "reused");
 });
 
 test("a change whose answer was lost is done when the same words stand", async () => {
   const { ask } = asking(stale, ok("new ", 2));
 
-  const outcome = await new Courier("live", ask).deliver(item("new", { post: "p1", revision: 1 }));
+  const outcome = await new Courier("live", ANA, ask).deliver(item("new", { post: "p1", revision: 1 }));
 
   equal(outcome.kind, "done");
 });
@@ -70,7 +71,7 @@ test("a change whose answer was lost is done when the same words stand", async (
 test("a change against other words gives theirs, and loses nothing", async () => {
   const { ask } = asking(stale, ok("theirs", 4));
 
-  const outcome = await new Courier("live", ask).deliver(item("mine", { post: "p1", revision: 1 }));
+  const outcome = await new Courier("live", ANA, ask).deliver(item("mine", { post: "p1", revision: 1 }));
 
   equal(outcome.kind, "changed");
   equal(outcome.theirs, { revision: 4, words: words("theirs") });
@@ -79,12 +80,12 @@ test("a change against other words gives theirs, and loses nothing", async () =>
 test("a change of a post that is gone says so", async () => {
   const { ask } = asking({ status: 404, json: {} });
 
-  equal((await new Courier("live", ask).deliver(item("mine", { post: "p1", revision: 1 }))).kind, "gone");
+  equal((await new Courier("live", ANA, ask).deliver(item("mine", { post: "p1", revision: 1 }))).kind, "gone");
 });
 
 test("removing what is gone already is as good as removing it", async () => {
   for (const status of [204, 404, 410]) {
-    equal((await new Courier("live", asking({ status }).ask).remove("p1")).kind, "done");
+    equal((await new Courier("live", ANA, asking({ status }).ask).remove("p1")).kind, "done");
   }
-  equal((await new Courier("live", asking(null).ask).remove("p1")).kind, "later");
+  equal((await new Courier("live", ANA, asking(null).ask).remove("p1")).kind, "later");
 });

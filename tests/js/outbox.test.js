@@ -87,7 +87,7 @@ test("what failed is sent again under the same key, before what came after it", 
 test("the text stays on the phone until the server has it", async () => {
   const answer = promised();
   const asked = promised();
-  const courier = new Courier("hall");
+  const courier = new Courier("hall", { id: "ana" });
   const { outbox, shelf } = boxOf((item, note) => courier.deliver(item, note));
 
   await withNetwork(
@@ -106,7 +106,7 @@ test("the text stays on the phone until the server has it", async () => {
 
 test("an answer in HTML counts as unreached: the item is kept and sent again under its key", async () => {
   const answers = [page(200), page(404), page(502), json(200, { welcome: "portal" }), json(201, { id: "p1" })];
-  const courier = new Courier("hall");
+  const courier = new Courier("hall", { id: "ana" });
   const { outbox } = boxOf((item, note) => courier.deliver(item, note));
   const kept = [];
   outbox.addEventListener("change", () => kept.push(outbox.items.length));

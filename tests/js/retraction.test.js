@@ -13,7 +13,7 @@ const STANDS = { status: 200, json: { id: "p1" } };
 function world(...answers) {
   const { outbox } = outboxOn(newShelf());
   const { ask, asked } = asking(...answers);
-  const retraction = new Retraction({ outbox, courier: new Courier("live", ask), person: ANA });
+  const retraction = new Retraction({ outbox, courier: new Courier("live", ANA, ask), person: ANA });
   return { outbox, retraction, asked, kept: () => outbox.items.map(({ taking }) => taking) };
 }
 
