@@ -14,6 +14,7 @@ export class Editor extends EventTarget {
   #person;
   #item;
   #served;
+  #isUnkept = false;
 
   constructor(form, shelf, person) {
     super();
@@ -72,6 +73,11 @@ export class Editor extends EventTarget {
     return isEmpty(this.words);
   }
 
+  /** Whether what stands in the editor is nowhere else. */
+  get isUnkept() {
+    return this.#isUnkept;
+  }
+
   /** Put an item into the editor, in place of what stands there. */
   open(item) {
     this.#take(item);
@@ -83,6 +89,7 @@ export class Editor extends EventTarget {
     this.#item = { key: newKey() };
     this.#fill(NOTHING);
     this.#shelf.drop(this.#name);
+    this.#isUnkept = false;
     this.complain("");
   }
 
@@ -112,9 +119,11 @@ export class Editor extends EventTarget {
   }
 
   #keep() {
-    if (this.isEmpty && !this.#item.post) {
-      this.#shelf.drop(this.#name);
-    } else if (!this.#shelf.put(this.#name, { ...this.item, name: this.#person.name })) {
+    const isNothing = this.isEmpty && !this.#item.post;
+    if (isNothing) this.#shelf.drop(this.#name);
+    this.#isUnkept =
+      !isNothing && !this.#shelf.put(this.#name, { ...this.item, name: this.#person.name });
+    if (this.#isUnkept) {
       this.complain("This phone keeps nothing for this page. Your text lives until you leave it.");
     }
   }

@@ -1,5 +1,6 @@
 /** The composer's page: the editor into the outbox, the outbox into the thread, the stream into the feed. */
 
+import { Arrivals } from "./arrivals.js";
 import { Courier } from "./courier.js";
 import { Editor } from "./editor.js";
 import { newKey } from "./exchange.js";
@@ -36,6 +37,7 @@ const standing = new Standing(part("status"), page.dataset.state);
 const undo = new Undo(part("undo"));
 const retraction = new Retraction({ outbox, courier, person });
 const sent = new Map();
+const arrivals = new Arrivals();
 
 // -- from the editor into the outbox
 
@@ -102,6 +104,7 @@ outbox.addEventListener("change", show);
 own.addEventListener("change", show);
 
 outbox.addEventListener("sent", ({ detail: { item, post } }) => {
+  arrivals.know(post.id);
   const at = post.edited_at ?? post.published_at;
   sent.set(post.id, { id: post.id, at, kind: post.kind, line: item.words.headline || item.words.body });
   if (item.post) {
@@ -124,7 +127,7 @@ function show() {
   const waiting = items.map((item) =>
     rowOf(item, outbox.stateOf(item), { isStuck, person: person.id }),
   );
-  const shown = own.recent(ROWS_LIVE);
+  const shown = arrivals.settled(own.recent(ROWS_LIVE), items.find(isOnItsWay)?.at);
   const known = new Set(shown.map(({ id }) => id));
   const fresh = [...sent.values()].filter(({ id }) => !known.has(id) && !timeline.find(id));
   const taking = new Set(items.map((item) => item.taking));
@@ -143,6 +146,11 @@ function show() {
     isFailing: outbox.isFailing,
     isSignedOut: outbox.isSignedOut,
   });
+}
+
+/** Whether a new post was sent whose answer isn't here: the feed may have it by now. */
+function isOnItsWay(item) {
+  return item.tried && !item.post && ["sending", "queued", "failing"].includes(outbox.stateOf(item));
 }
 
 thread.addEventListener("lost", () => editor.focus());
@@ -343,6 +351,8 @@ addEventListener("online", () => {
   retraction.settle();
 });
 addEventListener("offline", show);
+// Only where the phone keeps nothing does the text go with the page.
+addEventListener("beforeunload", (event) => editor.isUnkept && event.preventDefault());
 document.addEventListener("visibilitychange", () => document.hidden || outbox.wake());
 
 function say(text) {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.async_api import Page, expect
+import asyncio
 
-from tests.browser.pages import Opened, call, signed_in
+import pytest
+from playwright.async_api import Dialog, Page, Route, expect
+
+from tests.browser.pages import Opened, call, connected, signed_in
 from tests.support import Server
 
 
@@ -190,3 +192,67 @@ async def test_without_cookies_it_is_said_before_the_invitation_is_used(
 
     joining = {"secret": invited["secret"], "name": "Ana"}
     assert (await call(server, "POST", "/api/join", json=joining)).status_code == 200
+
+
+async def test_a_post_is_one_row_also_while_its_answer_is_slower_than_the_stream(
+    server: Server, opened: Opened
+) -> None:
+    page = await opened(f"{server.url}/live/write", cookie=await signed_in(server))
+    await connected(page)
+    answered = asyncio.Event()
+
+    async def slow(route: Route) -> None:
+        answer = await route.fetch()
+        await answered.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/api/blogs/live/posts", slow)
+    await page.fill("textarea", "One row.")
+    await page.get_by_role("button", name="Post", exact=True).click()
+    await expect(page.locator("#posts article")).to_have_count(1)
+    row = page.locator("[data-part=thread] li")
+    await expect(row).to_have_count(1)
+    await expect(row).to_contain_text("Sending")
+
+    answered.set()
+
+    await expect(row).to_contain_text("Live")
+    await expect(row).to_have_count(1)
+
+
+async def test_leaving_warns_where_the_phone_keeps_nothing(server: Server, opened: Opened) -> None:
+    cookie = await signed_in(server)
+    asked: list[str] = []
+
+    async def answer(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.accept()
+
+    for deny in (False, True):
+        page = await opened("about:blank")
+        if deny:
+            await page.add_init_script(
+                "Object.defineProperty(window, 'localStorage', { get() { throw new Error(); } })"
+            )
+        session = {"name": "liveblog_session", "value": cookie, "url": server.url}
+        await page.context.add_cookies([session])
+        await page.goto(f"{server.url}/live/write")
+        page.on("dialog", answer)
+        await page.locator("textarea").press_sequentially("Not kept")
+        await page.goto(f"{server.url}/live")
+        assert asked == (["beforeunload"] if deny else [])
+
+
+async def test_text_stands_in_its_own_direction(server: Server, opened: Opened) -> None:
+    page = await opened(f"{server.url}/live/write", cookie=await signed_in(server))
+    arabic = "مرحبا بكم"
+    await page.get_by_role("button", name="Headline").click()
+    for field in ("#body", "#headline"):
+        await page.fill(field, arabic)
+        await expect(page.locator(field)).to_have_css("direction", "rtl")
+
+    await page.get_by_role("button", name="Post", exact=True).click()
+
+    line = page.locator("[data-part=thread] [data-part=line]")
+    await expect(line).to_have_text(arabic)
+    await expect(line).to_have_css("direction", "rtl")
