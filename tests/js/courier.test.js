@@ -1,6 +1,5 @@
 import { Courier } from "/static/js/courier.js";
-import { equal, test } from "/tests/js/harness.js";
-import { ANA, asking, words } from "/tests/js/phone.js";
+import { ANA, asking, equal, json, page, test, withNetwork, words } from "/tests/js/harness.js";
 
 const post = (body, revision = 1) => ({ id: "p1", revision, ...words(body), headline: null });
 const created = (body, revision) => ({ status: 201, json: post(body, revision) });
@@ -88,4 +87,25 @@ test("removing what is gone already is as good as removing it", async () => {
     equal((await new Courier("live", ANA, asking({ status }).ask).remove("p1")).kind, "done");
   }
   equal((await new Courier("live", ANA, asking(null).ask).remove("p1")).kind, "later");
+});
+
+test("HTML, other people's JSON, a redirect and a broken line are no answer", async () => {
+  const courier = new Courier("live", ANA);
+  for (const answer of [
+    () => page(200),
+    () => page(401),
+    () => page(404),
+    () => page(503),
+    () => json(200, { logged: "in" }),
+    () => Response.redirect("http://localhost/portal"),
+    () => new Response("{", { headers: { "content-type": "application/json" } }),
+    () => Promise.reject(new TypeError("Failed to fetch")),
+  ]) {
+    await withNetwork(answer, async () => equal((await courier.deliver(item("one"))).kind, "later"));
+  }
+  // Control: the server's own answer is one.
+  await withNetwork(
+    () => json(201, { id: "p1" }),
+    async () => equal((await courier.deliver(item("one"))).kind, "done"),
+  );
 });

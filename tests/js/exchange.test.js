@@ -1,20 +1,14 @@
 import { exchange, meaning, newKey, Unreached } from "/static/js/exchange.js";
-import { equal, test } from "/tests/js/harness.js";
-import { throws } from "/tests/js/phone.js";
+import { equal, json, page, test, throws, withNetwork } from "/tests/js/harness.js";
 
-/** The browser's `fetch`, for one call: a network that answers `answer`. */
+/** What `work` gives over a network that answers `answer`. */
 async function over(answer, work) {
-  const real = window.fetch;
-  window.fetch = answer;
-  try {
-    return await work();
-  } finally {
-    window.fetch = real;
-  }
+  let given;
+  await withNetwork(answer, async () => {
+    given = await work();
+  });
+  return given;
 }
-
-const json = (status, value, headers = {}) =>
-  new Response(JSON.stringify(value), { status, headers: { "content-type": "application/problem+json", ...headers } });
 
 test("JSON is the server's answer, with the seconds it asks to wait", async () => {
   const answer = await over(
@@ -27,8 +21,7 @@ test("JSON is the server's answer, with the seconds it asks to wait", async () =
 
 test("a captive portal's page is no answer, whatever its status", async () => {
   for (const status of [200, 201, 511]) {
-    const page = new Response("<h1>Sign in</h1>", { status, headers: { "content-type": "text/html" } });
-    await over(async () => page, () => throws(Unreached, () => exchange("POST", "/api", { body: {} })));
+    await over(() => page(status), () => throws(Unreached, () => exchange("POST", "/api", { body: {} })));
   }
 });
 
@@ -49,7 +42,7 @@ test("broken JSON and a broken network are no answer", async () => {
 });
 
 test("patience ends: a server that says nothing is no answer", async () => {
-  const silent = (_, { signal }) =>
+  const silent = ({ signal }) =>
     new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 
   const error = await over(silent, () => throws(Unreached, () => exchange("GET", "/api", { patience: 20 })));

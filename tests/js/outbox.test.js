@@ -1,22 +1,20 @@
 import { Courier } from "/static/js/courier.js";
 import { Outbox } from "/static/js/outbox.js";
 import { Shelf } from "/static/js/shelf.js";
-import { NOTHING } from "/static/js/words.js";
-import { test } from "/tests/js/harness.js";
-import { equal, eventually, freshShelf, json, page, promised, withNetwork } from "/tests/js/world.js";
+import {
+  ANA, equal, eventually, json, LATER, newShelf, outboxOn, page, promised, test, withNetwork, words,
+} from "/tests/js/harness.js"; // prettier-ignore
 
 let people = 0;
 
 /** An outbox of a person of its own, so that no lock and no item is shared between tests. */
-function boxOf(deliver, { shelf = freshShelf(), id = `ana-${++people}`, delays = [0.01] } = {}) {
+function boxOf(deliver, { shelf = newShelf(), id = `ana-${++people}`, delays = [0.01] } = {}) {
   const outbox = new Outbox({ shelf, person: { id, name: "Ana" }, deliver, delays });
   return { outbox, shelf, id };
 }
 
-const words = (body) => ({ ...NOTHING, body });
 const done = (id) => ({ kind: "done", post: { id } });
-const later = { kind: "later", why: "The network broke off.", seconds: 0 };
-const bodies = (outbox) => outbox.items.map((item) => item.words.body);
+const bodies = (items) => items.map((item) => item.words.body);
 
 test("items go out in the order in which they were posted", async () => {
   const sent = [];
@@ -72,7 +70,7 @@ test("what failed is sent again under the same key, before what came after it", 
   const tries = [];
   const { outbox } = boxOf(async (item) => {
     tries.push([item.words.body, item.key]);
-    return tries.length < 3 ? later : done(item.key);
+    return tries.length < 3 ? LATER : done(item.key);
   });
 
   outbox.add({ words: words("first") });
@@ -87,7 +85,7 @@ test("what failed is sent again under the same key, before what came after it", 
 test("the text stays on the phone until the server has it", async () => {
   const answer = promised();
   const asked = promised();
-  const courier = new Courier("hall", { id: "ana" });
+  const courier = new Courier("live", ANA);
   const { outbox, shelf } = boxOf((item, note) => courier.deliver(item, note));
 
   await withNetwork(
@@ -95,7 +93,7 @@ test("the text stays on the phone until the server has it", async () => {
     async () => {
       outbox.add({ words: words("Hands up") });
       await asked.promise;
-      equal(bodies(outbox), ["Hands up"]);
+      equal(bodies(outbox.items), ["Hands up"]);
       equal(shelf.names("out:").length, 1);
       answer.resolve(json(201, { id: "p1" }));
       await eventually(() => !outbox.items.length);
@@ -106,7 +104,7 @@ test("the text stays on the phone until the server has it", async () => {
 
 test("an answer in HTML counts as unreached: the item is kept and sent again under its key", async () => {
   const answers = [page(200), page(404), page(502), json(200, { welcome: "portal" }), json(201, { id: "p1" })];
-  const courier = new Courier("hall", { id: "ana" });
+  const courier = new Courier("live", ANA);
   const { outbox } = boxOf((item, note) => courier.deliver(item, note));
   const kept = [];
   outbox.addEventListener("change", () => kept.push(outbox.items.length));
@@ -158,7 +156,7 @@ test("an item that is on its way can't be taken out", async () => {
   await eventually(() => outbox.stateOf(outbox.items[0]) === "sending");
 
   equal(outbox.take(key), null);
-  equal(bodies(outbox), ["Hands up"]);
+  equal(bodies(outbox.items), ["Hands up"]);
 
   answer.resolve(done("p1"));
   await eventually(() => !outbox.items.length);
@@ -189,7 +187,7 @@ test("signed out, everything waits; waking sends it all in order", async () => {
   outbox.add({ words: words("one") });
   outbox.add({ words: words("two") });
   await eventually(() => outbox.isSignedOut);
-  equal(bodies(outbox), ["one", "two"]);
+  equal(bodies(outbox.items), ["one", "two"]);
 
   isIn = true;
   outbox.wake();
@@ -199,8 +197,8 @@ test("signed out, everything waits; waking sends it all in order", async () => {
 });
 
 test("what somebody else left on this phone is kept and never posted by itself", async () => {
-  const shelf = freshShelf();
-  const { outbox: theirs } = boxOf(async () => later, { shelf, delays: [60] });
+  const shelf = newShelf();
+  const { outbox: theirs } = boxOf(async () => LATER, { shelf, delays: [60] });
   theirs.add({ words: words("Ben's") });
   await eventually(() => theirs.isFailing);
   const sent = [];
@@ -210,7 +208,7 @@ test("what somebody else left on this phone is kept and never posted by itself",
 
   await eventually(() => sent.length === 1 && outbox.items.length === 1);
   equal(sent, ["Ana's"]);
-  equal(bodies(outbox), ["Ben's"]);
+  equal(bodies(outbox.items), ["Ben's"]);
   equal(outbox.stateOf(outbox.items[0]), "held");
 });
 
@@ -224,4 +222,55 @@ test("where the phone keeps nothing, nothing is taken in and nothing sent", asyn
   // Control: carrying it, while the words stay in the editor, does send.
   equal((await outbox.carry({ words: words("Hands up") })).kind, "done");
   equal(tries, 1);
+});
+
+test("the server's Retry-After is waited out, unless somebody asks", async () => {
+  const { outbox, sent } = outboxOn(newShelf(), [{ ...LATER, seconds: 60 }]);
+  const { key } = outbox.add({ words: words("one") });
+  await eventually(() => outbox.isFailing);
+
+  outbox.kick();
+  outbox.add({ words: words("two") });
+  // A second try would have been made by the time that this task comes round.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  equal(sent.length, 1);
+
+  outbox.retry(key);
+  await eventually(() => outbox.items.length === 0);
+  equal(bodies(sent), ["one", "one", "two"]);
+});
+
+test("an item that another tab took out is not brought back by an answer that failed", async () => {
+  let answer;
+  const shelf = newShelf();
+  const { outbox } = outboxOn(shelf, [new Promise((resolve) => (answer = resolve))]);
+  outbox.add({ words: words("one") });
+
+  shelf.drop(shelf.names("out:")[0]);
+  answer(LATER);
+
+  await eventually(() => outbox.isFailing);
+  equal(outbox.items, []);
+});
+
+test("what the phone can't keep can still be carried", async () => {
+  const { outbox } = outboxOn(newShelf(), [LATER]);
+  const arrived = [];
+  outbox.addEventListener("sent", ({ detail }) => arrived.push(detail.post.id));
+
+  equal((await outbox.carry({ words: words("one") })).kind, "later");
+  equal((await outbox.carry({ words: words("one") })).kind, "done");
+  equal(arrived, ["p-one"]);
+});
+
+test("a clock that is set back doesn't change the order", () => {
+  const shelf = newShelf();
+  const { outbox } = outboxOn(shelf, [new Promise(() => {})]);
+  outbox.add({ words: words("one") });
+  const [name] = shelf.names("out:");
+  shelf.put(name, { ...shelf.get(name), order: Date.now() + 3_600_000 });
+
+  outbox.add({ words: words("two") });
+
+  equal(bodies(outbox.items), ["one", "two"]);
 });

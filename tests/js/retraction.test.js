@@ -3,8 +3,7 @@
 import { Courier } from "/static/js/courier.js";
 import { Retraction } from "/static/js/retraction.js";
 import { rowOf } from "/static/js/thread.js";
-import { equal, test } from "/tests/js/harness.js";
-import { ANA, asking, newShelf, outboxOn, words } from "/tests/js/phone.js";
+import { ANA, asking, equal, newShelf, outboxOn, test, words } from "/tests/js/harness.js";
 
 const GONE = { status: 404, json: {} };
 const REMOVED = { status: 204 };

@@ -1,6 +1,5 @@
 import { isBlank, isSame, lengthOf, lineOf, payload, tagsOf, wordsOf } from "/static/js/words.js";
-import { equal, test } from "/tests/js/harness.js";
-import { words } from "/tests/js/phone.js";
+import { equal, test, words } from "/tests/js/harness.js";
 
 test("tags are split at commas, without their hashes, each once", () => {
   equal(tagsOf("#housing,  main   hall ,, housing,#"), ["housing", "main hall"]);

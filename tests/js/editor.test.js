@@ -1,12 +1,7 @@
-import { Courier } from "/static/js/courier.js";
-import { Editor } from "/static/js/editor.js";
-import { Undo } from "/static/js/undo.js";
-import { NOTHING } from "/static/js/words.js";
-import { test } from "/tests/js/harness.js";
-import { equal, eventually, freshShelf, json, page, withNetwork } from "/tests/js/world.js";
+/** What is typed is kept, and nothing goes out that nobody meant to post. */
 
-const ana = { id: "ana", name: "Ana" };
-const words = (body, more = {}) => ({ ...NOTHING, body, ...more });
+import { Editor } from "/static/js/editor.js";
+import { ANA, equal, newShelf, test, words } from "/tests/js/harness.js";
 
 /** The parts of the composer's form that the editor needs, as write.html has them. */
 function formOf() {
@@ -39,26 +34,24 @@ function press(field, key, more = {}) {
   return event;
 }
 
-// -- the editor
-
 test("what is typed is there again after a reload, under the same key", () => {
-  const shelf = freshShelf();
+  const shelf = newShelf();
   const form = formOf();
-  const before = new Editor(form, shelf, ana);
+  const before = new Editor(form, shelf, ANA);
   type(form, "Hands up");
   form.elements.kind.value = "quote";
   type(form, "Housing, #Main hall", "tags");
 
-  const after = new Editor(formOf(), shelf, ana);
+  const after = new Editor(formOf(), shelf, ANA);
 
   equal(after.words, words("Hands up", { kind: "quote", tags: ["Housing", "Main hall"] }));
   equal(after.item.key, before.item.key);
 });
 
 test("a draft belongs to its person", () => {
-  const shelf = freshShelf();
+  const shelf = newShelf();
   const form = formOf();
-  new Editor(form, shelf, ana);
+  new Editor(form, shelf, ANA);
   type(form, "Hands up");
 
   equal(new Editor(formOf(), shelf, { id: "ben", name: "Ben" }).isEmpty, true);
@@ -66,7 +59,7 @@ test("a draft belongs to its person", () => {
 
 test("pressing Post says so and leaves the text; clearing it takes a new key", () => {
   const form = formOf();
-  const editor = new Editor(form, freshShelf(), ana);
+  const editor = new Editor(form, newShelf(), ANA);
   let posts = 0;
   editor.addEventListener("post", () => posts++);
   type(form, "Hands up");
@@ -83,7 +76,7 @@ test("pressing Post says so and leaves the text; clearing it takes a new key", (
 
 test("nothing but blanks can't be posted, and Enter in a one-line field doesn't post", () => {
   const form = formOf();
-  const editor = new Editor(form, freshShelf(), ana);
+  const editor = new Editor(form, newShelf(), ANA);
   let posts = 0;
   editor.addEventListener("post", () => posts++);
 
@@ -103,7 +96,7 @@ test("nothing but blanks can't be posted, and Enter in a one-line field doesn't 
 
 test("a headline stays folded until it is asked for, and opens by itself where it is filled", () => {
   const form = formOf();
-  const editor = new Editor(form, freshShelf(), ana);
+  const editor = new Editor(form, newShelf(), ANA);
   const field = form.elements.headline.closest(".composer__field");
   equal(field.classList.contains("is-open"), false);
 
@@ -119,7 +112,7 @@ test("a headline stays folded until it is asked for, and opens by itself where i
 
 test("a post that is changed keeps its revision, and a kind that the row doesn't offer", () => {
   const form = formOf();
-  const editor = new Editor(form, freshShelf(), ana);
+  const editor = new Editor(form, newShelf(), ANA);
 
   editor.open({ key: "k", post: "p1", revision: 3, words: words("The table", { kind: "photo" }) });
   type(form, "The gift table");
@@ -127,49 +120,4 @@ test("a post that is changed keeps its revision, and a kind that the row doesn't
   const { post, revision, words: now } = editor.item;
   equal([post, revision, now.kind, now.body], ["p1", 3, "photo", "The gift table"]);
   equal(form.elements.submit.textContent, "Save");
-});
-
-// -- what goes to the server
-
-test("HTML, other people's JSON, a redirect and a broken line are no answer", async () => {
-  const item = { key: "k", words: words("Hands up"), at: "2026-11-24T15:00:00Z" };
-  const courier = new Courier("hall", { id: "ana" });
-  for (const answer of [
-    () => page(200),
-    () => page(401),
-    () => page(404),
-    () => page(503),
-    () => json(200, { logged: "in" }),
-    () => Response.redirect("http://localhost/portal"),
-    () => new Response("{", { headers: { "content-type": "application/json" } }),
-    () => Promise.reject(new TypeError("Failed to fetch")),
-  ]) {
-    await withNetwork(answer, async () => equal((await courier.deliver(item)).kind, "later"));
-  }
-  // Control: the server's own answer is one.
-  await withNetwork(
-    () => json(201, { id: "p1" }),
-    async () => equal((await courier.deliver(item)).kind, "done"),
-  );
-});
-
-// -- what is said
-
-test("Undo that fails stays, says why, and can be pressed again", async () => {
-  document.body.innerHTML =
-    '<p hidden><svg><use href="/static/icons.svg#check"/></svg><span data-text></span><button type="button">Undo</button></p>';
-  const bar = document.querySelector("p");
-  const button = bar.querySelector("button");
-  const undo = new Undo(bar);
-  const answers = ["Not taken back. The network broke off.", null];
-  undo.offer("Your post is live.", async () => answers.shift());
-  equal(bar.hidden, false);
-
-  button.click();
-  await eventually(() => button.textContent === "Try again");
-  equal([bar.hidden, bar.querySelector("[data-text]").textContent.includes("network")], [false, true]);
-
-  button.click();
-  await eventually(() => bar.hidden);
-  equal(answers.length, 0);
 });
