@@ -99,6 +99,34 @@ async def test_a_form_that_was_refused_is_sound(
     await sound(index, "/, refused")
 
 
+@pytest.mark.parametrize("scheme, width", LOOKS)
+async def test_every_state_of_joining_and_of_changing_a_post_is_sound(
+    server: Server, opened: Opened, scheme: str, width: int
+) -> None:
+    ana, look = await signed_in(server), looking(scheme, width)
+    page = await opened(f"{server.url}/join", cookie="dead", **look)
+    await expect(page.get_by_text("You are signed out")).to_be_visible()
+    await sound(page, "/join, why")
+    page = await opened(f"{server.url}/join", cookie=ana, **look)
+    await sound(page, "/join, signed in")
+
+    plain = await opened(f"{server.url}/live/write", cookie=ana, java_script_enabled=False, **look)
+    await plain.fill("textarea", "Typed.")
+    await plain.get_by_role("button", name="Sign out").click()
+    await expect(plain.get_by_text("This stood in the composer")).to_be_visible()
+
+    ana = await signed_in(server)
+    page = await opened(f"{server.url}/live/write", cookie=ana, **look)
+    await page.fill("textarea", "A post.")
+    await page.get_by_role("button", name="Post", exact=True).click()
+    await page.locator("#posts").get_by_role("button", name="Edit").click()
+    await page.locator(".composer").get_by_text("Remove", exact=True).click()
+    await page.fill("textarea", "A post, changed.")
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("button", name="1 unsent stays here")).to_be_visible()
+    await sound(page, "/live/write, changing and leaving")
+
+
 async def owner_session(server: Server) -> str:
     async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
         owner = {"secret": server.owner_token, "name": "Ana"}
