@@ -139,9 +139,9 @@ class Joining {
 
 /** Asked before an invitation is used up: what signs somebody in is a cookie. */
 function keepsCookies() {
-  document.cookie = "liveblog_try=1; path=/join; samesite=lax";
+  document.cookie = "liveblog_try=1; path=/; samesite=lax";
   const isKept = document.cookie.includes("liveblog_try=");
-  document.cookie = "liveblog_try=; path=/join; samesite=lax; max-age=0";
+  document.cookie = "liveblog_try=; path=/; samesite=lax; max-age=0";
   return isKept;
 }
 

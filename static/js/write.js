@@ -368,9 +368,11 @@ for (const name of shelf.names("draft:")) {
 // A page that died between the two steps of posting leaves the words in both places.
 if (outbox.items.some(({ key }) => key === editor.item.key)) editor.clear();
 // What the address asked for is in the editor; a reload must not ask for it again.
-history.replaceState(null, "", address);
+if (location.pathname === address) history.replaceState(null, "", address);
 const { served, item: draft } = editor;
 if (served && (served.post !== draft.post || !isSame(served.words, draft.words))) open(served);
+// Right after joining this page is the answer to a form, which a reload would send again.
+if (location.pathname !== address && !editor.isUnkept) location.replace(address);
 
 show();
 outbox.wake();

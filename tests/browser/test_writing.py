@@ -256,3 +256,30 @@ async def test_text_stands_in_its_own_direction(server: Server, opened: Opened) 
     line = page.locator("[data-part=thread] [data-part=line]")
     await expect(line).to_have_text(arabic)
     await expect(line).to_have_css("direction", "rtl")
+
+
+async def test_words_that_a_plain_form_sent_too_late_are_in_the_editor_after_joining(
+    server: Server, opened: Opened
+) -> None:
+    invited = (await call(server, "POST", "/api/blogs/live/invitations", json={})).json()
+    page = await opened(f"{server.url}/live/write", cookie=await signed_in(server))
+    await page.context.clear_cookies()
+    # As a browser sends it whose scripts haven't arrived yet.
+    await page.evaluate(
+        """() => {
+          document.querySelector("#body").value = "Not lost.";
+          HTMLFormElement.prototype.submit.call(document.querySelector("#composer"));
+        }"""
+    )
+    await expect(page.get_by_label("Your words")).to_have_value("Not lost.")
+    await page.get_by_label("Your link or code").fill(invited["url"])
+    await page.get_by_label("Your name").fill("Ana")
+
+    await page.get_by_role("button", name="Join").click()
+
+    await expect(page.get_by_role("button", name="Post", exact=True)).to_be_visible()
+    await expect(page).to_have_url(f"{server.url}/live/write")
+    await page.reload()
+    await expect(page.locator("#body")).to_have_value("Not lost.")
+    await page.get_by_role("button", name="Post", exact=True).click()
+    await expect(page.locator("#posts article")).to_contain_text("Not lost.")
