@@ -102,6 +102,10 @@ class Joining {
         "This invitation is used up, withdrawn or too old. Ask whoever gave it to you for a new one.",
       );
     }
+    if (kind === "reused") {
+      // The first answer was lost, and the name corrected since.
+      return this.#ask("name", "You joined already, by the name you gave first. Type that one.");
+    }
     this.#ask(errors?.[0]?.field === "secret" ? "secret" : "name", why);
   }
 

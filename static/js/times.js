@@ -11,7 +11,7 @@ let ahead = 0;
 export const now = () => Date.now() + ahead;
 
 const [load] = performance.getEntriesByType("navigation");
-if (said && load.transferSize !== 0) {
+if (said && load?.transferSize) {
   ahead = said - (Date.now() - performance.now() + load.responseStart);
 } else if (said) {
   // Out of the browser's cache a page is of any age.

@@ -283,3 +283,30 @@ async def test_words_that_a_plain_form_sent_too_late_are_in_the_editor_after_joi
     await expect(page.locator("#body")).to_have_value("Not lost.")
     await page.get_by_role("button", name="Post", exact=True).click()
     await expect(page.locator("#posts article")).to_contain_text("Not lost.")
+
+
+async def test_a_name_corrected_after_a_lost_answer_is_told_the_first_one_stands(
+    server: Server, opened: Opened
+) -> None:
+    invited = (await call(server, "POST", "/api/blogs/live/invitations", json={})).json()
+    page = await opened(invited["url"])
+
+    async def lose_the_answer(route: Route) -> None:
+        await route.fetch()
+        await page.context.clear_cookies()
+        await route.abort()
+
+    await page.route("**/api/join", lose_the_answer, times=1)
+    await page.clock.install()
+    name = page.get_by_label("Your name")
+    await name.fill("Anna")
+    await page.get_by_role("button", name="Join").click()
+    await expect(page.locator("[data-part=status]")).to_contain_text("Your name is kept")
+
+    await name.fill("Ana")
+    await page.get_by_role("button", name="Join").click()
+    await expect(page.locator("[data-part=status]")).to_contain_text("the name you gave first")
+    await name.fill("Anna")
+    await page.get_by_role("button", name="Join").click()
+
+    await expect(page).to_have_url(f"{server.url}/live/write")
