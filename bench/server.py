@@ -103,6 +103,7 @@ class Server:
             "LIVEBLOG_OWNER_TOKEN": self.token,
             "LIVEBLOG_DRAIN_SECONDS": "1",
             "LIVEBLOG_LOG_LEVEL": "info",
+            "LIVEBLOG_VIEWERS_PER_ADDRESS": "1000000",
         }
         command = [sys.executable, "-m", "liveblog", "serve"]
         command += ["--host", HOST, "--port", str(self.port)]

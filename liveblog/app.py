@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from liveblog import __version__, limits
 from liveblog.delivery.broker import Broker
+from liveblog.delivery.gate import Gate
 from liveblog.delivery.hub import Hub
 from liveblog.domain.blog import Blog, BlogState
 from liveblog.domain.errors import Conflict, Refusal
@@ -76,6 +77,8 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         hub.start(broker)
         stack.push_async_callback(hub.stop)
 
+        gate = Gate(settings.viewers_most or limits.viewers(), settings.viewers_per_address)
+
         app = Starlette(
             routes=routes,
             middleware=[
@@ -89,9 +92,9 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         )
         app.router.redirect_slashes, app.router.default = False, nowhere
         app.state.site = Site(
-            settings, connection, log, people, hub, broker, pages, owner_hash, __version__
+            settings, connection, log, people, hub, broker, pages, owner_hash, __version__, gate
         )
-        app.state.metrics = operations.registry(hub, broker)
+        app.state.metrics = operations.registry(hub, broker, gate)
         app.state.embedded = embedded
         yield app
 

@@ -44,7 +44,6 @@ from liveblog.web.api import checked_role, invited
 from liveblog.web.site import OWNER, now
 
 CLOCK_OFF_SECONDS = 2.0
-FILES_RESERVED = 200
 FILES_WANTED = 4096
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 — compared with, not bound to
 
@@ -410,7 +409,7 @@ def doctor(**options: str | None) -> None:
         files = limits.files()
         say(
             files >= FILES_WANTED,
-            f"open files: {files:,}, enough for {max(0, files - FILES_RESERVED):,} viewers",
+            f"open files: {files:,}, enough for {limits.viewers():,} viewers",
             f"Raise the limit (ulimit -n, LimitNOFILE) to at least {FILES_WANTED:,}.",
         )
         if settings.public_url is None:

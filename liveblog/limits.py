@@ -12,6 +12,7 @@ import structlog
 
 # Where the system names no limit; a store that is started with more would reserve memory for it.
 FILES_MOST = 1 << 20
+FILES_RESERVED = 200
 CHECK_SECONDS = 1.0
 SAY_AGAIN_SECONDS = 60.0
 
@@ -24,6 +25,11 @@ def files() -> int:
     unlimited = resource.RLIM_INFINITY
     most = FILES_MOST if hard == unlimited else min(hard, FILES_MOST)
     return most if soft == unlimited else max(soft, most)
+
+
+def viewers() -> int:
+    """How many viewers the files are enough for, with some left for everything else."""
+    return max(1, files() - FILES_RESERVED)
 
 
 def raise_files() -> None:

@@ -16,6 +16,8 @@ PREFIXED = (
     "trusted_proxies",
     "log_level",
     "drain_seconds",
+    "viewers_most",
+    "viewers_per_address",
 )
 OWNER_TOKEN_SHORTEST = 16
 PLAIN = {"host": "HOST", "port": "PORT", "workers": "WEB_CONCURRENCY", "redis_url": "REDIS_URL"}
@@ -30,6 +32,8 @@ _TAKES = {
     "trusted_proxies": "a whole number from 0 to 16",
     "log_level": "one of debug, info, warning, error",
     "drain_seconds": "a number of seconds from 0 to 3600",
+    "viewers_most": "a whole number from 1 to 1000000",
+    "viewers_per_address": "a whole number from 1 to 1000000",
 }
 
 
@@ -50,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20.0
+    viewers_most: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    viewers_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
 
     @property
     def data(self) -> Path:

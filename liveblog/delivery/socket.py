@@ -14,6 +14,7 @@ from websockets.server import ServerProtocol
 from liveblog.delivery.frames import Wire
 
 if TYPE_CHECKING:
+    from liveblog.delivery.gate import Seat
     from liveblog.delivery.hub import Channel
 
 # What the kernel doesn't take at once is the last that we write until it is gone: a transport holds
@@ -47,6 +48,7 @@ class Viewer(asyncio.Protocol):
         "descriptor",
         "paused_at",
         "received",
+        "seat",
         "sent",
         "transport",
         "wire",
@@ -58,6 +60,7 @@ class Viewer(asyncio.Protocol):
         self.paused_at: float | None = None
         self.beat_at = asyncio.get_running_loop().time()
         self.channel: Channel | None = None
+        self.seat: Seat | None = None
         self.transport: asyncio.Transport
         self.descriptor = -1
         self.received = 0
@@ -119,6 +122,9 @@ class Viewer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
         self._leave()
+        if self.seat is not None:
+            self.seat.leave()
+            self.seat = None
 
 
 class SocketViewer(Viewer):

@@ -71,6 +71,12 @@ class ConditionMissing(Refusal):
     """A change that needs `If-Match` came without."""
 
 
+class TooMany(Refusal):
+    """More at once than is let in; try again after `retry_after_seconds`."""
+
+    retry_after_seconds = 10
+
+
 class Unavailable(Refusal):
     """The store can't take it now; try the same again after `retry_after_seconds`.
 

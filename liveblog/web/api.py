@@ -46,7 +46,7 @@ from liveblog.domain.text import line, optional_line
 from liveblog.store.log import Appended, Operation
 from liveblog.store.people import hashed
 from liveblog.web import auth, body
-from liveblog.web.site import now, site_of
+from liveblog.web.site import address_of, now, site_of
 
 POSTS_DEFAULT = 30
 POSTS_MOST = 100
@@ -317,7 +317,8 @@ async def entries(request: Request) -> Response:
     if start is None:
         return _entries_answer([], channel.head, resumed=False)
     if wait and channel.head.offset <= start.offset:
-        await channel.wait_beyond(start.offset, wait)
+        with site.gate.enter(address_of(request)):
+            await channel.wait_beyond(start.offset, wait)
     # The log may have been replaced while we waited.
     frames = await site.hub.frames_after(channel, start, ENTRIES_MOST)
     if frames is None:

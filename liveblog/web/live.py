@@ -21,7 +21,7 @@ from liveblog.domain.blog import is_slug
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.errors import NotFound, Refusal, Unavailable
 from liveblog.web import problems
-from liveblog.web.site import site_of
+from liveblog.web.site import address_of, site_of
 
 CATCH_UP_ENTRIES = 200
 CATCH_UP_SECONDS = 30.0
@@ -90,6 +90,7 @@ async def _join(
         after = _after(request)
         cursor = Cursor.parse(after) if after is not None else channel.head
         start = await site.hub.position(channel, cursor)
+        seat = site.gate.enter(address_of(request))
     except Refusal as error:
         await refuse(problems.answer(request, error))
         return
@@ -117,7 +118,9 @@ async def _join(
         wire = _wire(transport, format, origin)
         viewer = hand_over(lambda: EventStreamViewer(wire), welcome, _STREAM_HEADERS)
     if viewer is None:
+        seat.leave()
         return
+    viewer.seat = seat
     if start is None:
         channel.join(viewer, channel.head.offset)
     elif channel.holds(start):

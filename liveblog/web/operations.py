@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from liveblog import __version__
 from liveblog.delivery.broker import Broker
+from liveblog.delivery.gate import Gate
 from liveblog.delivery.hub import Hub
 from liveblog.domain.errors import Unavailable
 from liveblog.store.connection import NO_ROOM, StoreRefused
@@ -42,20 +43,24 @@ async def readyz(request: Request) -> Response:
 class Counted(Collector):
     """What hub and broker count, in Prometheus' terms."""
 
-    def __init__(self, hub: Hub, broker: Broker) -> None:
+    def __init__(self, hub: Hub, broker: Broker, gate: Gate) -> None:
         self._hub = hub
         self._broker = broker
+        self._gate = gate
 
     def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
         counts = self._hub.counts
         gauges = [
             ("liveblog_viewers", "Viewers connected to this process.", counts.viewers),
+            ("liveblog_places_taken", "Viewers and waiting polls let in.", self._gate.taken),
+            ("liveblog_places", "Viewers and waiting polls that are let in.", self._gate.most),
             ("liveblog_channels", "Blogs that this process listens to.", counts.channels),
             ("liveblog_subscription_up", "Whether the subscription stands.", self._broker.stands),
         ]
         counters = [
             ("liveblog_frames", "Entries written to viewers.", counts.frames),
             ("liveblog_slow_viewers", "Viewers closed for reading too slowly.", counts.slow),
+            ("liveblog_turned_away", "Viewers refused as too many.", self._gate.refused),
             ("liveblog_repairs", "Times a channel was refilled from the store.", counts.repairs),
             ("liveblog_resets", "Times a channel's log was replaced.", counts.resets),
             ("liveblog_reconnects", "Times the subscription began anew.", self._broker.reconnects),
@@ -66,9 +71,9 @@ class Counted(Collector):
         ]
 
 
-def registry(hub: Hub, broker: Broker) -> CollectorRegistry:
+def registry(hub: Hub, broker: Broker, gate: Gate) -> CollectorRegistry:
     made = CollectorRegistry()
-    made.register(Counted(hub, broker))
+    made.register(Counted(hub, broker, gate))
     return made
 
 

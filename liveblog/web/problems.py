@@ -27,6 +27,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.Gone: 410,
     errors.Stale: 412,
     errors.ConditionMissing: 428,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 
@@ -72,6 +73,8 @@ def answer(request: HTTPConnection, error: Refusal) -> Response:
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(error.retry_after_seconds)
         _log.warning("unavailable", state=error.state, reason=error.reason)
+    elif isinstance(error, errors.TooMany):
+        headers["retry-after"] = str(error.retry_after_seconds)
     elif isinstance(error, errors.Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     elif isinstance(error, errors.Invalid):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from starlette.requests import HTTPConnection
 
 from liveblog.delivery.broker import Broker
+from liveblog.delivery.gate import Gate
 from liveblog.delivery.hub import Hub
 from liveblog.domain.person import Person
 from liveblog.settings import Settings
@@ -37,6 +38,7 @@ class Site:
     pages: Pages
     owner_hash: str
     release: str
+    gate: Gate
     _origins: dict[str, None] = field(default_factory=dict)
 
     def is_owner_token(self, token: str) -> bool:
@@ -60,6 +62,11 @@ class Site:
             return ""
         self._origins[origin] = None
         return origin
+
+
+def address_of(request: HTTPConnection) -> str:
+    """Where a request comes from, as far as the proxies in front are to be believed."""
+    return request.client.host if request.client else ""
 
 
 def site_of(request: HTTPConnection) -> Site:

@@ -654,6 +654,38 @@ async def test_compressed_is_smaller_on_the_wire(three: Story) -> None:
     assert sizes[0] < sizes[1] / 3
 
 
+async def test_one_viewer_too_many_is_refused_before_it_is_let_in(tmp_path: Path) -> None:
+    async with Server(tmp_path, env={"LIVEBLOG_VIEWERS_PER_ADDRESS": "2"}) as server:
+        address = f"{server.websocket_url}/live/live"
+        poll = "/api/blogs/live/entries?wait=20"
+        async with connect(address, proxy=None) as one:
+            async with connect(address, proxy=None):
+                with pytest.raises(InvalidStatus) as refused:
+                    async with connect(address, proxy=None):
+                        pass
+                stream = await server.get("/live/live", Accept="text/event-stream")
+                waiting = await server.get(poll)
+            assert refused.value.response.status_code == 429
+            assert refused.value.response.headers["retry-after"] == "10"
+            assert (stream.status_code, waiting.status_code) == (429, 429)
+            assert (await server.get("/api/blogs/live/entries")).status_code == 200
+
+            # The second one's place is free again, for whatever form comes next.
+            async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+                await eventually(lambda: taken(server, 1))
+                asked = group.create_task(server.get(poll))
+                await eventually(lambda: taken(server, 2))
+                await server.post("hello")
+            assert asked.result().status_code == 200
+            assert json.loads(await one.recv())["type"] == "welcome"
+        await eventually(lambda: taken(server, 0))
+        assert "liveblog_turned_away_total 3.0" in (await server.get("/metrics")).text
+
+
+async def taken(server: Server, count: int) -> bool:
+    return f"liveblog_places_taken {count}.0" in (await server.get("/metrics")).text
+
+
 FLOODS = {
     "empty pings": masked(Opcode.PING, b""),
     "pings": masked(Opcode.PING, b"x" * 125),

@@ -59,6 +59,9 @@ BOUNDS = {
     "key moments on a page": log.MOMENTS_MOST,
     "frame from a viewer": socket.RECEIVED_MOST_BYTES,
     "all frames from a viewer between two heartbeats": socket.HEARD_MOST_BYTES,
+    "of them, from one address (`LIVEBLOG_VIEWERS_PER_ADDRESS`)": (
+        settings.Settings().viewers_per_address
+    ),
     "heartbeat": frames.HEARTBEAT_SECONDS,
     "a viewer that doesn't read": int(hub.PAUSED_SECONDS),
     "drain (`LIVEBLOG_DRAIN_SECONDS`), of viewers and requests together": int(

@@ -72,6 +72,8 @@ def test_an_empty_variable_is_as_good_as_none(name: str) -> None:
         ("LIVEBLOG_TRUSTED_PROXIES", "17"),
         ("LIVEBLOG_TRUSTED_PROXIES", "yes"),
         ("LIVEBLOG_LOG_LEVEL", "loud"),
+        ("LIVEBLOG_VIEWERS_MOST", "0"),
+        ("LIVEBLOG_VIEWERS_PER_ADDRESS", "many"),
         ("LIVEBLOG_DRAIN_SECONDS", "-1"),
         ("LIVEBLOG_DRAIN_SECONDS", "3601"),
         ("LIVEBLOG_DRAIN_SECONDS", "nan"),
