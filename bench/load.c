@@ -8,6 +8,7 @@
  *   entries COUNT MS     wait until every viewer got COUNT entries since the reset, MS at most
  *   stats                what arrived since the reset
  *   reset
+ *   deflate ON           whether who connects from now on takes compressed messages (0 or 1)
  *   rest US              after each batch of events sleep for so many microseconds (0: never)
  *   drop                 close all viewers
  *   quit
@@ -25,6 +26,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_ZLIB
+#include <zlib.h>
+#endif
 
 enum {
     EVENTS = 512,
@@ -59,6 +63,7 @@ static int port, first = 1, epoll;
 static char path[512];
 static uint64_t wanted, opened, failed, handshakes, connect_began;
 static long rest_us;
+static int takes_deflate;
 static uint64_t awaited, await_until, await_began;
 
 static uint64_t frames, bytes, entries, entry_bytes, holes, closed, pings;
@@ -144,6 +149,33 @@ static void take_text(struct viewer *viewer, const unsigned char *text, size_t l
         unsampled++;
 }
 
+/* A compressed message as text; the server's are shared, so that most were inflated already. */
+static const unsigned char *inflated(const unsigned char *body, size_t length, size_t *size)
+{
+#ifdef WITH_ZLIB
+    static unsigned char last[FRAME_LARGEST + 4], text[FRAME_LARGEST];
+    static size_t last_length, text_length;
+    z_stream stream = {0};
+
+    if (length != last_length || memcmp(body, last, length) != 0) {
+        memcpy(last, body, length);
+        memcpy(last + length, "\x00\x00\xff\xff", 4);
+        last_length = length;
+        stream.next_in = last, stream.avail_in = (uInt)length + 4;
+        stream.next_out = text, stream.avail_out = sizeof text;
+        if (inflateInit2(&stream, -MAX_WBITS) != Z_OK || inflate(&stream, Z_SYNC_FLUSH) != Z_OK)
+            fail("inflate");
+        text_length = sizeof text - stream.avail_out;
+        inflateEnd(&stream);
+    }
+    *size = text_length;
+    return text;
+#else
+    *size = length;
+    return body;
+#endif
+}
+
 static void take_frame(struct viewer *viewer, int opcode, const unsigned char *body, size_t length,
                        size_t whole)
 {
@@ -180,14 +212,19 @@ static size_t take_frames(struct viewer *viewer, const unsigned char *data, size
             for (size_t i = 2; i < head; i++)
                 body = body << 8 | frame[i];
         }
-        /* No server may mask, and none was offered an extension; more than this isn't ours. */
-        if (frame[1] & 128 || frame[0] & 0x70 || body > FRAME_LARGEST) {
+        /* No server may mask, nor use an extension that it wasn't offered. */
+        int foreign = takes_deflate ? 0x30 : 0x70;
+        if (frame[1] & 128 || frame[0] & foreign || body > FRAME_LARGEST) {
             end(viewer);
             break;
         }
         if (length - at < head + body)
             break;
-        take_frame(viewer, frame[0] & 15, frame + head, body, head + body);
+        const unsigned char *text = frame + head;
+        size_t size = body;
+        if (frame[0] & 0x40)
+            text = inflated(text, body, &size);
+        take_frame(viewer, frame[0] & 15, text, size, head + body);
         at += head + body;
     }
     return at;
@@ -263,8 +300,11 @@ static void ask(struct viewer *viewer)
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
                           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                          "Sec-WebSocket-Key: " KEY "\r\n\r\n",
-                          path, port);
+                          "Sec-WebSocket-Key: " KEY "\r\n%s\r\n",
+                          path, port,
+                          takes_deflate ? "Sec-WebSocket-Extensions: permessage-deflate; "
+                                          "client_max_window_bits\r\n"
+                                        : "");
 
     viewer->state = UPGRADING;
     if (write(viewer->fd, request, (size_t)length) != length ||
@@ -385,6 +425,10 @@ static void obey(const char *command)
     } else if (strcmp(command, "reset") == 0) {
         reset();
         printf("{\"open\":%llu}\n", (unsigned long long)opened);
+#ifdef WITH_ZLIB
+    } else if (sscanf(command, "deflate %d", &takes_deflate) == 1) {
+        printf("{\"deflate\":%d}\n", takes_deflate);
+#endif
     } else if (sscanf(command, "rest %ld", &rest_us) == 1) {
         printf("{\"rest\":%ld}\n", rest_us);
     } else if (strcmp(command, "drop") == 0) {
@@ -393,7 +437,7 @@ static void obey(const char *command)
     } else if (strcmp(command, "quit") == 0) {
         exit(0);
     } else {
-        printf("{\"error\":\"connect, entries, stats, reset, rest, drop or quit\"}\n");
+        printf("{\"error\":\"connect, entries, stats, reset, deflate, rest, drop or quit\"}\n");
     }
 }
 

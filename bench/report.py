@@ -27,6 +27,8 @@ _METHOD = f"""\
   a blog that one person watches. The second one counts everything that the server did. The
   audience rests for a millisecond after each look, on both sides: a server somewhere else doesn't
   pay for waking its audience, and here the faster one would have to wake it less often.
+- **Shared deflate** is measured with posts of ordinary sentences, the posts' own handling and the
+  compressing counted in on that side.
 - **Memory** is the growth of the proportional set size of the server's processes, less the store.
   The kernel's socket buffers are not in it.
 - **CPU to connect** is from the TCP handshake to the last of {BACKLOG} entries.

@@ -22,6 +22,8 @@ POSTS_ON_THE_PAGE = 30
 REST_MICROSECONDS = 1000
 
 RATIO_AIM = 1.3
+DEFLATE_AIM = 1.1
+DEFLATE_BYTES_AIM = 0.55
 MEMORY_AIM_KIB = 12
 PAGE_AIM_KB = 50
 JS_AIM_KB = 12
@@ -199,6 +201,57 @@ def delivery(scale: Scale) -> list[Row]:
         ),
         # No aim: the floor is handed its frame, nobody has to check, store and render one for it.
         Row("the same, with taking, storing and rendering the posts", ratio.show(digits=2)),
+    ]
+
+
+def deflate(scale: Scale) -> list[Row]:
+    """What compressing each frame once costs and saves, against plain frames in the same round."""
+    costs, sizes = [], []
+    with (
+        on_core(_LOAD_CORE),
+        Server(core=_SERVER_CORE) as server,
+        Program("load", server.port) as plain,
+        Program("load", server.port) as squeezed,
+    ):
+        if "error" in squeezed.ask("deflate 1"):
+            raise BenchError("no zlib for the audience: install its headers (zlib1g-dev)")
+        for blog, audience in (("plain", plain), ("squeezed", squeezed)):
+            server.make_blog(blog)
+            audience.connect(scale.viewers, _watch(server, blog))
+            audience.ask(f"rest {REST_MICROSECONDS}")
+
+        def post(blog: str, audience: Program) -> tuple[float, float]:
+            audience.ask("reset")
+            server.settle()
+            before = server.cpu_seconds()
+            _steadily(
+                scale.frames,
+                scale.pause_seconds,
+                lambda: server.publish(f"{stamped()} {_WORDS}", blog=blog),
+            )
+            audience.wait_for_entries(scale.frames)
+            used = server.cpu_seconds() - before
+            return used, audience.ask("stats")["entry_bytes"]
+
+        for _ in range(scale.rounds):
+            as_is, small = post("plain", plain), post("squeezed", squeezed)
+            costs.append(small[0] / as_is[0])
+            sizes.append(small[1] / as_is[1])
+    cost, size = Spread.of(costs), Spread.of(sizes)
+    what = "with shared deflate, against plain frames"
+    return [
+        Row(
+            f"CPU {what}",
+            cost.show(digits=2),
+            f"{DEFLATE_AIM} or less",
+            cost.middle <= DEFLATE_AIM,
+        ),
+        Row(
+            f"bytes {what}",
+            size.show(digits=2),
+            f"{DEFLATE_BYTES_AIM} or less",
+            size.middle <= DEFLATE_BYTES_AIM,
+        ),
     ]
 
 
@@ -428,6 +481,7 @@ def painting(scale: Scale) -> list[Row]:
 
 ROWS: dict[str, Callable[[Scale], list[Row]]] = {
     "delivery": delivery,
+    "deflate": deflate,
     "memory": memory,
     "joining": joining,
     "latency": latency,
