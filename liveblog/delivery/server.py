@@ -96,6 +96,7 @@ class StreamProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._in_head = True
+        self._has_begun = False
         self._head_bytes = 0
         self._clock: asyncio.TimerHandle | None = None
         self._expect(HEAD_SECONDS)
@@ -111,11 +112,15 @@ class StreamProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MOST_BYTES:
                 self._refuse(431, "The request's head is too large: at most 64 KiB are taken.")
+        # Whatever comes ends uvicorn's wait for the next request, also what doesn't begin one.
+        is_idle = self._clock is None and self.timeout_keep_alive_task is None
+        if is_idle and self._answered() and not self.transport.is_closing():
+            self._expect(HEAD_SECONDS)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast(dict[str, Any], self.scope)["extensions"] = {HAND_OVER: self._hand_over}
-        self._in_head = True
+        self._in_head = self._has_begun = True
         self._head_bytes = 0
         if self._clock is None:
             self._expect(HEAD_SECONDS)
@@ -127,11 +132,19 @@ class StreamProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._expect(None)
+        self._has_begun = False
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         self._expect(None)
         super().handle_websocket_upgrade()
+        self.transport = _Gone()
+
+    def shutdown(self) -> None:
+        if self._has_begun:
+            self._refuse(503, "The server stops before your request has arrived. Send it again.")
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "This is not a request of HTTP.")
@@ -143,9 +156,18 @@ class StreamProtocol(HttpToolsProtocol):
         if seconds is not None:
             self._clock = self.loop.call_later(seconds, self._is_late)
 
+    def _answered(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is None or cycle.response_complete
+
     def _is_late(self) -> None:
         self._clock = None
-        self._refuse(408, "The request took too long to arrive.")
+        if self.pipeline or (self._in_head and not self._answered()):
+            self._expect(HEAD_SECONDS)  # The one before it is still being answered.
+        elif self._has_begun:
+            self._refuse(408, "The request took too long to arrive.")
+        else:
+            self.transport.close()  # Browsers connect ahead, and then want nothing.
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer what never became a request, and close."""
@@ -153,15 +175,16 @@ class StreamProtocol(HttpToolsProtocol):
             return
         client = self.client[0] if self.client else None
         _log.info("not_a_request", status=status, client=client)
-        cycle = cast("RequestResponseCycle | None", self.cycle)
         # Not in the middle of another answer, of which it would become a part.
-        if cycle is None or not cycle.response_started or cycle.response_complete:
+        if not self.pipeline and (self._answered() or not self.cycle.response_started):
             title = HTTPStatus(status).phrase
             problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
             body = orjson.dumps(problem)
             head = [f"HTTP/1.1 {status} {title}\r\n".encode()]
             for name, value in self.server_state.default_headers:
                 head += (name, b": ", value, b"\r\n")
+            if status == HTTPStatus.SERVICE_UNAVAILABLE:
+                head.append(b"retry-after: 2\r\n")
             head.append(b"content-type: application/problem+json\r\n")
             head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
             self.transport.write(b"".join(head) + body)

@@ -70,8 +70,11 @@ class Viewer(asyncio.Protocol):
         """Own `transport` from now on and write the first bytes: the answer's head, the welcome."""
         self.transport = transport
         self.descriptor = transport.get_extra_info("socket").fileno()
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
         transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        if transport.get_write_buffer_size() and self.paused_at is None:
+            # An answer from before is still in it. It has told uvicorn so, and tells nobody twice.
+            self.pause_writing()
         transport.write(opening)
         if not transport.is_reading():
             transport.resume_reading()

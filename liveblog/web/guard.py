@@ -29,6 +29,8 @@ _HOST = re.compile(rb"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1
 PATH_LOGGED = 500
 # What nginx writes, too, where nobody is left to be answered.
 GONE = 499
+# A stream's socket is given away without a word to us.
+GIVEN_AWAY = {"http": 200, "websocket": 101}
 
 _log = structlog.get_logger()
 
@@ -47,8 +49,7 @@ class Guard:
         if self._trusted:
             _believe(scope, self._trusted)
         started = time.perf_counter()
-        # A stream's socket is given away without a word to us.
-        status = 200 if scope["type"] == "http" else 101
+        status = GONE  # Unless somebody answers, or gives the socket away.
         answered = False
 
         async def answering(message: Message) -> None:
@@ -64,6 +65,7 @@ class Guard:
         try:
             if _host_is_sound(scope):
                 await self._app(scope, receive, answering)
+                status = status if answered else GIVEN_AWAY[scope["type"]]
             else:
                 refusal = problem(400, "The Host header isn't the name of a host.")
                 await refusal(scope, receive, answering)

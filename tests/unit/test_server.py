@@ -15,12 +15,18 @@ from uvicorn.server import ServerState
 
 from liveblog.delivery import server as servers
 from liveblog.delivery.server import HEAD_MOST_BYTES, StreamProtocol, config
+from tests.support import eventually
 
 SHORT = 0.2
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Says how long the body was."""
+    """Says how long the body was; `/early` before it came, `/slow` after a while."""
+    if scope["path"] == "/early":
+        await PlainTextResponse("no")(scope, receive, send)
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(4 * SHORT)
     try:
         body = await Request(scope, receive).body()
     except ClientDisconnect:
@@ -29,12 +35,15 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    state: ServerState | None = None,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to uvicorn's protocol with `echo` behind it."""
+    shared = state or ServerState()
     settings = config(echo, drain_seconds=1)
     settings.load()
     listening = await asyncio.get_running_loop().create_server(
-        lambda: StreamProtocol(settings, ServerState(), {}), "127.0.0.1", 0
+        lambda: StreamProtocol(settings, shared, {}), "127.0.0.1", 0
     )
     async with listening:
         port = listening.sockets[0].getsockname()[1]
@@ -75,7 +84,6 @@ async def test_a_head_without_end_is_431(line: bytes) -> None:
 @pytest.mark.parametrize(
     "start",
     [
-        b"",
         b"GET / HT",
         b"GET / HTTP/1.1\r\nHost: h\r\n",
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n",
@@ -90,6 +98,63 @@ async def test_a_request_that_does_not_arrive_is_408(start: bytes) -> None:
 
     assert status == 408
     assert json.loads(body)["detail"]
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("start", [b"", b"\r\n"])
+async def test_a_connection_that_wants_nothing_is_closed_without_a_word(start: bytes) -> None:
+    async with connected() as (reader, writer):
+        writer.write(start)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "request_, then",
+    [
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"\r\n"),
+        (b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab", b"cd"),
+    ],
+    ids=["an empty line", "the rest of a body that nobody waits for"],
+)
+async def test_what_begins_no_request_keeps_no_connection(request_: bytes, then: bytes) -> None:
+    async with connected() as (reader, writer):
+        writer.write(request_)
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.05)
+            writer.write(then)
+            while await reader.read(1000):
+                pass
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_an_answer_that_takes_long_is_not_cut_by_the_next_request_being_late() -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET / HT")
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(1) == b"0"
+        status, _ = await answered(reader)
+
+    assert status == 408
+
+
+@pytest.mark.parametrize("start", [b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx"])
+async def test_a_stop_does_not_wait_for_half_a_request(start: bytes) -> None:
+    state = ServerState()
+    async with connected(state) as (reader, writer):
+        writer.write(start)
+        await eventually(lambda: state.tasks)
+        for connection in list(state.connections):
+            connection.shutdown()
+        status, body = await answered(reader)
+        await eventually(lambda: not state.tasks)
+
+    assert status == 503
+    assert "again" in json.loads(body)["detail"]
 
 
 @pytest.mark.usefixtures("hurried")

@@ -39,9 +39,12 @@ class Pair:
         self.viewer = EventStreamViewer(WIRE)
         self.read = b""
 
-    async def open(self) -> EventStreamViewer:
+    async def open(self, answer: bytes = b"") -> EventStreamViewer:
+        """The viewer, behind an `answer` that nobody has read yet."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, self._ours)
+        transport.write(answer)
+        await asyncio.sleep(0)
         self.viewer.take(transport, HEAD)
         self.far.setblocking(False)
         return self.viewer
@@ -144,6 +147,37 @@ def test_a_transport_that_holds_something_has_paused_its_viewer(
             assert (held > 0) is (viewer.paused_at is not None)
         assert viewer.paused_at is not None, "or the other half was not seen"
         await pair.close()
+
+    run(play)
+
+
+@pytest.mark.parametrize("size", [20_000, 200_000], ids=["not paused before", "paused before"])
+def test_what_a_viewer_was_still_to_be_answered_comes_before_its_stream(
+    run: Callable[[Play], None], size: int
+) -> None:
+    answer = b"x" * size
+
+    async def play(channel: Channel) -> None:
+        pair, other = Pair(), Pair()
+        channel.join(await other.open(), 10)
+        viewer = await pair.open(answer)
+        assert viewer.paused_at is not None, "or nothing was left of the answer"
+        channel.join(viewer, 10)
+
+        await publish(channel, 11, 200)
+        held = viewer.transport.get_write_buffer_size()
+        assert held <= size + len(HEAD), "it was written to without end"
+        while len(pair.read) < size:
+            pair.hear()
+            await asyncio.sleep(0)
+        assert pair.read[:size] == answer
+        pair.read = pair.read[size:]
+        await pair.hear_to(200)
+        await other.hear_to(200)
+
+        assert pair.offsets == other.offsets == list(range(11, 201))
+        await pair.close()
+        await other.close()
 
     run(play)
 
