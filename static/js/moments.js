@@ -1,4 +1,4 @@
-/** The list of key moments: each in its place by time, each leading to its post. */
+/** The list of key moments, by time. */
 
 const MOST = 100;
 const EXCERPT = 90;
@@ -18,7 +18,7 @@ export class Moments {
     return !this.#list.children.length;
   }
 
-  /** Take what an article now says: a key moment is listed, any other isn't. */
+  /** Take what an article now says. */
   put(article) {
     const { id } = article.dataset;
     const known = this.#find(id)?.querySelector("a").getAttribute("href");

@@ -51,7 +51,7 @@ export class Stream extends EventTarget {
     addEventListener("offline", () => this.#lost(null));
     addEventListener("pageshow", (event) => event.persisted && this.retry());
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden) return;
+      if (document.hidden) return this.#transport && this.#connect();
       // A phone that slept may hold a socket that is long dead.
       if (!this.#isOpen || now() - this.#heardAt > STALE_MS) this.retry();
     });
@@ -92,6 +92,8 @@ export class Stream extends EventTarget {
   #connect() {
     clearTimeout(this.#timer);
     this.#drop();
+    // Of these a browser opens six: pages in sight need them.
+    if (this.#transport && document.hidden) return;
     const begun = { socket: () => this.#socket(), events: () => this.#events(), poll: () => this.#poll() };
     const isFirst = !this.#hasOpened && this.#tries < TRANSPORTS.length;
     this.#watch(isFirst ? FIRST_PATIENCE_SECONDS : PATIENCE_SECONDS);

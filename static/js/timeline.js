@@ -1,4 +1,4 @@
-/** The posts on the page: put in, replaced and taken out without moving the reader's place. */
+/** The posts on the page, changed without moving the reader’s place. */
 
 /** So near, a reader is at the top, and stays there. */
 export const AT_TOP_PX = 8;

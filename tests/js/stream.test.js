@@ -54,6 +54,12 @@ function world(options = {}) {
   };
 }
 
+/** The page goes out of sight, or comes back. */
+function look(isHidden) {
+  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+
 const welcome = (more = {}) => ({ type: "welcome", cursor: "e.5.a", offset: 5, resumed: true, state: "live", viewers: 1, heartbeat_seconds: 25, ...more });
 const entry = (offset) => ({ type: "entry", offset, cursor: `e.${offset}.t`, action: "publish", id: `p${offset}`, html: "" });
 
@@ -230,6 +236,36 @@ for (const [slug, name, happen] of [
   });
 }
 
+test("without a socket a page out of sight holds no connection, and goes on where it was", async () => {
+  const { opened, offsets } = world({ slug: "hidden" });
+  // Earlier tests' streams hear it too.
+  const own = () => opened.filter(({ address }) => address?.pathname === "/hidden/live");
+  const last = () => own().at(-1);
+  for (const tries of [2, 3]) {
+    last().drop();
+    await eventually(() => own().length === tries);
+  }
+  last().say(welcome(), entry(6));
+  equal(last().kind, "events");
+
+  look(true);
+  assert(last().isClosed, "it is still connected");
+  look(false);
+
+  equal([own().length, last().kind, last().after], [4, "events", "e.6.t"]);
+  last().say(welcome(), entry(7));
+  equal(offsets(), [6, 7]);
+});
+
+test("a socket stays open out of sight", () => {
+  const { last } = world({ slug: "hidden-socket" });
+  last().say(welcome());
+
+  look(true);
+  assert(!last().isClosed, "it was closed");
+  look(false);
+});
+
 test("a welcome says since when nothing had been heard", async () => {
   const { last, next, said } = world();
   last().say(welcome());
@@ -251,6 +287,7 @@ test("unknown frames are let pass", () => {
 });
 
 test("the globals are put back", () => {
+  delete document.hidden;
   window.WebSocket = SOCKET;
   Math.random = random;
 });
