@@ -413,6 +413,11 @@ async def _kept(request: Request, session: Session, form: dict[str, str]) -> Res
 
 
 async def _leave(request: Request, form: dict[str, str]) -> Response:
+    caller = await auth.caller_of(request)
+    if caller.person is not None and caller.person.id != form["leave"]:
+        # A page that stood open from before: it doesn't speak for who came since.
+        said = f"Meanwhile {caller.person.name} is signed in here, and stays so."
+        return _joining(request, {}, {}, 409, caller, said)
     await auth.leave(request)
     # An invitation stays in its field. What stood in the composer goes into no field: it is not
     # for the next who signs in to post.

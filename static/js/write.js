@@ -341,7 +341,7 @@ leave.addEventListener("click", (event) => {
   const form = document.createElement("form");
   form.method = "post";
   form.action = leave.formAction;
-  form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "leave", value: "yes" }));
+  form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "leave", value: leave.value }));
   document.body.append(form);
   form.submit();
 });

@@ -588,7 +588,7 @@ async def test_who_is_signed_in_can_sign_out_without_script(stage: Stage) -> Non
         assert form.one("button", name="leave")
 
     answer = await submitted(
-        stage, "/join", {"leave": "yes", "secret": secret, "body": "Ana's"}, ana
+        stage, "/join", {"leave": ana.id, "secret": secret, "body": "Ana's"}, ana
     )
 
     assert answer.status_code == 200
@@ -600,6 +600,18 @@ async def test_who_is_signed_in_can_sign_out_without_script(stage: Stage) -> Non
     assert "Ana's" in out.text
     assert not out.all("textarea", name="body")
     assert (await stage.http.get("/api/me", headers=ana.cookie())).status_code == 401
+
+
+async def test_a_page_from_before_signs_nobody_out_who_came_since(stage: Stage) -> None:
+    ana, bo = await stage.player("reporter"), await stage.player("reporter", "Bo")
+
+    answer = await submitted(stage, "/join", {"leave": ana.id}, bo)
+
+    assert answer.status_code == 409
+    assert "Meanwhile Bo is signed in here" in Page(answer).text
+    assert "set-cookie" not in answer.headers
+    for player in (ana, bo):
+        assert (await stage.http.get("/api/me", headers=player.cookie())).status_code == 200
 
 
 async def test_who_is_signed_in_joins_as_themselves_without_a_name(stage: Stage) -> None:
