@@ -15,6 +15,7 @@ from liveblog.store.connection import Connection
 # Those that are taken back together cost one rewriting.
 GATHER_SECONDS = 10.0
 REWRITE_EVERY_SECONDS = 300.0
+LONGEST_PAUSE_SECONDS = 3600.0
 REWRITE_MOST_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
@@ -39,6 +40,7 @@ class Forgetting:
 
     async def keep_forgetting(self) -> None:
         """Rewrites whenever it is wanted, in turns that lie apart; until cancelled."""
+        pause = REWRITE_EVERY_SECONDS
         while True:
             await self._wanted.wait()
             await asyncio.sleep(GATHER_SECONDS)
@@ -52,7 +54,9 @@ class Forgetting:
             if why_not:
                 _log.warning("store_not_rewritten", reason=why_not)
                 self._wanted.set()
-            await asyncio.sleep(REWRITE_EVERY_SECONDS)
+            await asyncio.sleep(pause)
+            # What failed needs somebody; until they come it isn't tried all the time.
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if why_not else REWRITE_EVERY_SECONDS
 
     async def _rewrite(self) -> str:
         """Why it wasn't rewritten; nothing if it was."""
@@ -62,8 +66,8 @@ class Forgetting:
         )
         if setting.get("auto-aof-rewrite-percentage") == "0":
             return "rewriting is switched off, as for a backup"
-        if not disk.has_room(self._folder):
-            return "the disk is full"
+        if not disk.has_room(self._folder, disk.size(self._folder / "appendonlydir")):
+            return "the disk has no room for a second copy of what is stored"
         await self._connection.guarded(redis.bgrewriteaof)
         async with asyncio.timeout(REWRITE_MOST_SECONDS):
             while True:

@@ -79,6 +79,24 @@ async def test_what_was_taken_back_leaves_the_disk_and_nothing_else_does(
         assert writer.holds("kept 2")
 
 
+async def test_a_disk_without_room_for_a_second_copy_is_not_filled(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Writer(store) as writer, meddling(store.url) as hand:
+        await writer.takes_back("before", "kept " * 1000)
+        await writer.has_forgotten("before")
+        # What is free is enough for posts, and by a little not for all of them once more.
+        held = disk.size(store.folder / "appendonlydir")
+        monkeypatch.setattr(disk, "has_room", lambda _, more=0: more < held)
+        await asyncio.sleep(0.3)  # What is under way ends.
+        rewritten = await count(hand)
+        await writer.takes_back("a word too many", "kept")
+        await asyncio.sleep(0.3)
+
+        assert await count(hand) == rewritten
+        assert writer.holds("a word too many")
+
+
 @pytest.mark.parametrize("hindrance", ["a backup", "a full disk"])
 async def test_it_waits_for_a_backup_and_for_room(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, hindrance: str

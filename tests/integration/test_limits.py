@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus
 
 from liveblog import limits
 from tests.integration.test_cli import run
@@ -48,15 +49,32 @@ async def test_when_no_file_is_left_the_log_says_so_once(
 ) -> None:
     with limited(80, 80, monkeypatch, tmp_path):
         async with Server(tmp_path) as server, contextlib.AsyncExitStack() as stack:
-            with contextlib.suppress(OSError, WebSocketException):
-                for _ in range(100):
-                    url = f"{server.websocket_url}/live/live"
-                    await stack.enter_async_context(connect(url, open_timeout=2))
+            # Viewers are refused before that; who says nothing holds a file for a while.
+            for _ in range(100):
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                    stack.callback(writer.close)
 
             await eventually(lambda: '"files_exhausted"' in server.log, 10)
 
             assert server.log.count('"files_exhausted"') == 1
             assert '"limit":80' in server.log
+
+
+async def test_viewers_leave_some_files_for_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with limited(limits.FILES_RESERVED + 5, limits.FILES_RESERVED + 5, monkeypatch, tmp_path):
+        async with Server(tmp_path) as server, contextlib.AsyncExitStack() as stack:
+            url = f"{server.websocket_url}/live/live"
+            for _ in range(5):
+                await stack.enter_async_context(connect(url, proxy=None))
+            with pytest.raises(InvalidStatus) as refused:
+                await stack.enter_async_context(connect(url, proxy=None))
+            posted = await server.post("still taken")
+
+    assert refused.value.response.status_code == 429
+    assert posted.status_code == 201
 
 
 def test_what_is_told_is_at_least_what_there_is() -> None:
