@@ -264,8 +264,8 @@ class Channel:
     def _deliver_to(self, viewers: Sequence[Viewer]) -> None:
         """`deliver` to many, most of whom lack the same: it is looked up once, not for each.
 
-        And written past the transport, which would cost a third of what the kernel charges
-        (docs/decisions/0009); what the kernel doesn't take is left to it.
+        And written past the transport, which would cost a seventh of the kernel's charge
+        more (docs/decisions/0009); what the kernel doesn't take is left to it.
         """
         write = os.write
         place, wire, data, size = -1, None, b"", 0
