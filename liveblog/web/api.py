@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from liveblog.delivery.frames import Format, blog_json, post_json
@@ -42,7 +42,7 @@ from liveblog.domain.person import (
     require_change,
 )
 from liveblog.domain.post import Author, Draft, Post, drafted, edited, published
-from liveblog.domain.text import line, optional_line
+from liveblog.domain.text import Checks, line, optional_line
 from liveblog.store.log import Appended, Operation
 from liveblog.store.people import hashed
 from liveblog.web import auth, body
@@ -68,7 +68,7 @@ def answered(value: Any, status: int = 200, headers: dict[str, str] | None = Non
     )
 
 
-def slug_of(request: Request) -> str:
+def slug_of(request: HTTPConnection) -> str:
     """The blog that the address names. Raises: NotFound."""
     slug: str = request.path_params["slug"]
     if not blogs.is_slug(slug):
@@ -90,19 +90,22 @@ async def create_blog(request: Request) -> Response:
 
 def new_blog(form: body.NewBlog) -> Blog:
     """A blog out of what was typed. Raises: Invalid."""
-    fields = body.each_checked(
-        slug=lambda: blogs.checked_slug(form.slug),
-        title=lambda: line("title", form.title, blogs.TITLE_LONGEST),
-        summary=lambda: optional_line("summary", form.summary, blogs.SUMMARY_LONGEST),
-        venue=lambda: optional_line("venue", form.venue, blogs.VENUE_LONGEST),
-        starts_at=lambda: body.in_utc("starts_at", form.starts_at),
-        ends_at=lambda: body.in_utc("ends_at", form.ends_at),
-        timezone=lambda: blogs.checked_timezone(form.timezone),
-        language=lambda: blogs.checked_language(form.language),
+    checks, at = Checks(), now()
+    starts_at = checks.of(body.in_utc, "starts_at", form.starts_at)
+    blog = Blog(
+        slug=checks.of(blogs.checked_slug, form.slug),
+        title=checks.of(line, "title", form.title, blogs.TITLE_LONGEST),
+        state=BlogState.UPCOMING if starts_at and starts_at > at else BlogState.LIVE,
+        created_at=at,
+        summary=checks.of(optional_line, "summary", form.summary, blogs.SUMMARY_LONGEST),
+        venue=checks.of(optional_line, "venue", form.venue, blogs.VENUE_LONGEST),
+        starts_at=starts_at,
+        ends_at=checks.of(body.in_utc, "ends_at", form.ends_at),
+        timezone=checks.of(blogs.checked_timezone, form.timezone),
+        language=checks.of(blogs.checked_language, form.language),
     )
-    starts_at, at = fields["starts_at"], now()
-    state = BlogState.UPCOMING if starts_at and starts_at > at else BlogState.LIVE
-    return _in_order(Blog(state=state, created_at=at, **fields))
+    checks.settle()
+    return _in_order(blog)
 
 
 def _in_order(blog: Blog) -> Blog:

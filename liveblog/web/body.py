@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -147,20 +146,6 @@ def _field_error(text: str) -> FieldError:
 
 def _lowered(message: str) -> str:
     return message[:1].lower() + message[1:]
-
-
-def each_checked(**checks: Callable[[], object]) -> dict[str, Any]:
-    """What each check gives, by field. Raises: Invalid, with all that is wrong at once."""
-    found: dict[str, Any] = {}
-    wrong: list[FieldError] = []
-    for name, check in checks.items():
-        try:
-            found[name] = check()
-        except Invalid as error:
-            wrong += error.errors
-    if wrong:
-        raise Invalid(*wrong)
-    return found
 
 
 def changed(form: msgspec.Struct) -> dict[str, object]:

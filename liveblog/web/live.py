@@ -17,10 +17,10 @@ from liveblog.delivery.frames import Format, Wire
 from liveblog.delivery.hub import BLOG_GONE, RESTART, Channel, Hub
 from liveblog.delivery.server import HAND_OVER
 from liveblog.delivery.socket import EventStreamViewer, SocketViewer, Viewer, shares_deflate
-from liveblog.domain.blog import is_slug
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.errors import NotFound, Refusal, Unavailable
 from liveblog.web import problems
+from liveblog.web.api import slug_of
 from liveblog.web.site import address_of, site_of
 
 CATCH_UP_ENTRIES = 200
@@ -59,7 +59,7 @@ class Live:
         ):
             try:
                 # Whoever mistyped the blog's name isn't helped by how a stream is opened.
-                await site_of(request).hub.channel(_slug(request))
+                await site_of(request).hub.channel(slug_of(request))
             except Refusal as error:
                 await refuse(problems.answer(request, error))
                 return
@@ -83,7 +83,7 @@ async def _join(
 ) -> None:
     site = site_of(request)
     try:
-        slug = _slug(request)
+        slug = slug_of(request)
         if site.hub.closing:
             raise Unavailable("The server is about to stop; try again in a moment.")
         channel = await site.hub.channel(slug)
@@ -163,13 +163,6 @@ async def _catch_up(hub: Hub, channel: Channel, viewer: Viewer, at: Cursor) -> N
             at = frame.entry.cursor
     if viewer.is_open:
         channel.join(viewer, at.offset)
-
-
-def _slug(request: HTTPConnection) -> str:
-    slug: str = request.path_params["slug"]
-    if not is_slug(slug):
-        raise NotFound(f"There is no blog at /{slug}.")
-    return slug
 
 
 def _after(request: HTTPConnection) -> str | None:
