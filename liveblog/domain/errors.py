@@ -16,7 +16,12 @@ class FieldError:
 
 
 class Refusal(Exception):
-    """A request that is understood and can't be granted; `detail` is for the person who asked."""
+    """A request that is understood and can't be granted; `detail` is for the person who asked.
+
+    Where the same may be granted later, `retry_after_seconds` says when to ask again.
+    """
+
+    retry_after_seconds: int | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -72,13 +77,13 @@ class ConditionMissing(Refusal):
 
 
 class TooMany(Refusal):
-    """More at once than is let in; try again after `retry_after_seconds`."""
+    """More at once than is let in."""
 
     retry_after_seconds = 10
 
 
 class Unavailable(Refusal):
-    """The store can't take it now; try the same again after `retry_after_seconds`.
+    """The store can't take it now.
 
     `detail` is for strangers. `state` says in a few words how the store is, and `reason` why in
     full: that is for whoever runs the server, as it may name addresses.

@@ -70,11 +70,10 @@ def answer(request: HTTPConnection, error: Refusal) -> Response:
     status = STATUS[type(error)]
     headers: dict[str, str] = {}
     more: dict[str, Any] = {}
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unavailable):
-        headers["retry-after"] = str(error.retry_after_seconds)
         _log.warning("unavailable", state=error.state, reason=error.reason)
-    elif isinstance(error, errors.TooMany):
-        headers["retry-after"] = str(error.retry_after_seconds)
     elif isinstance(error, errors.Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     elif isinstance(error, errors.Invalid):
