@@ -180,15 +180,23 @@ class StreamProtocol(HttpToolsProtocol):
             title = HTTPStatus(status).phrase
             problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
             body = orjson.dumps(problem)
-            head = [f"HTTP/1.1 {status} {title}\r\n".encode()]
-            for name, value in self.server_state.default_headers:
-                head += (name, b": ", value, b"\r\n")
+            headers = [
+                (b"content-type", b"application/problem+json"),
+                (b"content-length", b"%d" % len(body)),
+            ]
             if status == HTTPStatus.SERVICE_UNAVAILABLE:
-                head.append(b"retry-after: 2\r\n")
-            head.append(b"content-type: application/problem+json\r\n")
-            head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
-            self.transport.write(b"".join(head) + body)
+                headers.append((b"retry-after", b"2"))
+            self.transport.write(self._head(status, headers) + body)
         self.transport.close()
+
+    def _head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The head of an answer after which the connection ends."""
+        lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+        lines += [
+            name + b": " + value for name, value in (*self.server_state.default_headers, *headers)
+        ]
+        lines += (b"connection: close", b"", b"")
+        return b"\r\n".join(lines)
 
     def _hand_over(
         self,
@@ -203,15 +211,11 @@ class StreamProtocol(HttpToolsProtocol):
         if self.pipeline:  # The stream is the last answer here; what was asked behind it gets none.
             self.transport.close()
             return None
-        head = [b"HTTP/1.1 200 OK\r\n"]
-        for name, value in (*self.server_state.default_headers, *headers):
-            head += (name, b": ", value, b"\r\n")
-        head += (b"connection: close\r\n\r\n", welcome)
         self._unset_keepalive_if_required()
         self._expect(None)
         self.connections.discard(self)
         viewer = made()
-        viewer.take(self.transport, b"".join(head))
+        viewer.take(self.transport, self._head(HTTPStatus.OK, headers) + welcome)
         # For uvicorn this request is answered.
         cycle.response_started = cycle.response_complete = True
         cycle.transport = self.transport = _Gone()
