@@ -64,11 +64,13 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         _keep_running(stack, connection.keep_looking(), "store look")
         _keep_running(stack, limits.keep_watching(), "limits")
         owner_hash = hashed(owner_token(settings))
-        log, people, pages = Log(connection), People(connection, owner_hash), Pages()
+        on_retracted = None
         if embedded is not None:
             forgetting = Forgetting(connection, embedded.folder)
             _keep_running(stack, forgetting.keep_forgetting(), "forgetting")
-            log = Log(connection, on_retracted=forgetting.want)
+            on_retracted = forgetting.want
+        log = Log(connection, on_retracted=on_retracted)
+        people, pages = People(connection, owner_hash), Pages()
         await _first_blog(log)
         hub = Hub(log, pages.post)
         broker = Broker(connection, on_entry=hub.offer, on_subscribed=hub.subscribed)
