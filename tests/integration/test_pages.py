@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from datetime import datetime
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -769,13 +770,18 @@ async def test_an_own_post_is_changed_without_script_however_old_it_is(stage: St
     assert {name: stands[name] for name in fields} == fields
 
 
-async def test_a_change_against_another_revision_keeps_the_words_and_asks_once(
-    stage: Stage,
-) -> None:
+async def changing(stage: Stage) -> tuple[Player, dict[str, Any], str, dict[str, str]]:
+    """A reporter, their post, and the composer's address and form with it open."""
     ana = await stage.player("reporter")
     post = await stage.publish(ana, body="One")
     path = f"/{stage.slug}/write"
-    form = (await page(stage, f"{path}?edit={post['id']}", ana)).fields()
+    return ana, post, path, (await page(stage, f"{path}?edit={post['id']}", ana)).fields()
+
+
+async def test_a_change_against_another_revision_keeps_the_words_and_asks_once(
+    stage: Stage,
+) -> None:
+    ana, post, path, form = await changing(stage)
     await stage.call(stage.owner, "PATCH", f"posts/{post['id']}", {"body": "Two"}, If_Match='"1"')
 
     answer = await submitted(stage, path, {**form, "body": "Mine"}, ana)
@@ -791,10 +797,7 @@ async def test_a_change_against_another_revision_keeps_the_words_and_asks_once(
 async def test_a_change_of_a_post_that_is_gone_keeps_the_words_as_a_new_post(
     stage: Stage,
 ) -> None:
-    ana = await stage.player("reporter")
-    post = await stage.publish(ana, body="One")
-    path = f"/{stage.slug}/write"
-    form = (await page(stage, f"{path}?edit={post['id']}", ana)).fields()
+    ana, post, path, form = await changing(stage)
     await stage.call(stage.owner, "DELETE", f"posts/{post['id']}")
 
     answer = await submitted(stage, path, {**form, "body": "Mine"}, ana)

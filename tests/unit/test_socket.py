@@ -96,6 +96,14 @@ def run(request: pytest.FixtureRequest) -> Callable[[Play], None]:
     return runs
 
 
+async def three_at(channel: Channel) -> list[Pair]:
+    """Three viewers that have everything up to entry 10."""
+    pairs = [Pair() for _ in range(3)]
+    for pair in pairs:
+        channel.join(await pair.open(), 10)
+    return pairs
+
+
 async def publish(channel: Channel, first: int, last: int) -> None:
     """Announce the entries, a few to each fan-out."""
     witness = Listener(WIRE)
@@ -116,9 +124,7 @@ def test_what_the_kernel_does_not_take_comes_later_and_in_order(
     run: Callable[[Play], None],
 ) -> None:
     async def play(channel: Channel) -> None:
-        pairs = [Pair() for _ in range(3)]
-        for pair in pairs:
-            channel.join(await pair.open(), 10)
+        pairs = await three_at(channel)
 
         await publish(channel, 11, 200)
         for pair in pairs:
@@ -225,9 +231,7 @@ def test_a_viewer_whose_end_is_gone_leaves_and_costs_nobody_else(
     run: Callable[[Play], None],
 ) -> None:
     async def play(channel: Channel) -> None:
-        pairs = [Pair() for _ in range(3)]
-        for pair in pairs:
-            channel.join(await pair.open(), 10)
+        pairs = await three_at(channel)
         pairs[1].far.close()
 
         await publish(channel, 11, 20)
