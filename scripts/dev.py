@@ -212,8 +212,11 @@ def install(lock: Path) -> None:
     began = time.monotonic()
     print(f"Installing what {lock.name} names into .venv …", flush=True)
     make_environment()
-    pip("install", "--require-hashes", "-r", str(BUILD_LOCK))
-    pip("install", "--require-hashes", "-r", str(for_this_platform(lock)))
+    # A lock names everything, so nothing is to be resolved again: older pips ask for the newest of
+    # what is wanted with an extra, and then miss its hash.
+    locked = ("install", "--no-deps", "--require-hashes", "-r")
+    pip(*locked, str(BUILD_LOCK))
+    pip(*locked, str(for_this_platform(lock)))
     pip("install", "--no-deps", "--no-build-isolation", "-e", ".")
     for stamp in stamps.values():
         stamp.unlink(missing_ok=True)
