@@ -13,16 +13,11 @@ from typing import Any, cast
 import orjson
 import structlog
 import uvicorn
-from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
 
-from liveblog.delivery.socket import RECEIVED_MOST_BYTES, EventStreamViewer, SocketViewer
+from liveblog.delivery.handshake import HAND_OVER, Handshake
+from liveblog.delivery.socket import EventStreamViewer
 
-HAND_OVER = "liveblog.hand_over"
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 15
 # A request's head comes in one packet or two, its body over whatever a full hall leaves of a Wi-Fi;
@@ -35,11 +30,6 @@ BODY_SECONDS = 60.0
 USER_TIMEOUT_MILLISECONDS = 20_000
 # What the kernel may hide from us of a viewer who reads slowly.
 NOT_SENT_BYTES = 32 * 1024
-
-# Compressed, but each message for itself: only so can all viewers share its bytes.
-_DEFLATE = ServerPerMessageDeflateFactory(
-    server_no_context_takeover=True, client_no_context_takeover=True
-)
 
 _log = structlog.get_logger()
 
@@ -57,39 +47,6 @@ class _Gone(asyncio.Transport):
         pass
 
 
-class UpgradeProtocol(WebSocketsSansIOProtocol):
-    """Lets the application decide on the handshake, then give the socket to a viewer."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.conn.available_extensions = [_DEFLATE]
-
-    def handle_connect(self, event: Request) -> None:
-        super().handle_connect(event)
-        if self.response.status_code == 101:
-            extensions = cast(dict[str, Any], self.scope["extensions"])
-            extensions[HAND_OVER] = self._hand_over
-
-    async def send(self, message: ASGISendEvent) -> None:
-        await super().send(message)
-        if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # Refused, which uvicorn would call an error in the log.
-
-    def _hand_over(
-        self, made: Callable[[ServerProtocol], SocketViewer], welcome: bytes
-    ) -> SocketViewer | None:
-        """Give the socket to a viewer; None where the client has gone meanwhile."""
-        if self.transport.is_closing() or self.disconnected:
-            return None
-        self.conn.send_response(self.response)
-        viewer = made(self.conn)
-        viewer.take(self.transport, b"".join((*self.conn.data_to_send(), welcome)))
-        self.connections.discard(self)
-        self.transport = _Gone()
-        self.handshake_complete = self.close_sent = self.disconnected = True
-        return viewer
-
-
 class StreamProtocol(HttpToolsProtocol):
     """Bounds how large and how late a request may be; gives the socket of a stream to a viewer."""
 
@@ -98,6 +55,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._in_head = True
         self._has_begun = False
         self._head_bytes = 0
+        self._handshake: Handshake | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._expect(HEAD_SECONDS)
 
@@ -106,6 +64,9 @@ class StreamProtocol(HttpToolsProtocol):
         self._expect(None)
 
     def data_received(self, data: bytes) -> None:
+        if self._handshake is not None:
+            self.transport.close()  # A client waits for the answer before it sends a frame.
+            return
         was_in_head = self._in_head
         super().data_received(data)
         if was_in_head and self._in_head and not self.transport.is_closing():
@@ -135,10 +96,30 @@ class StreamProtocol(HttpToolsProtocol):
         self._has_begun = False
         super().on_message_complete()
 
+    def _should_upgrade_to_ws(self) -> bool:
+        return True
+
     def handle_websocket_upgrade(self) -> None:
         self._expect(None)
-        super().handle_websocket_upgrade()
-        self.transport = _Gone()
+        if not self._answered():
+            self.transport.close()  # Nothing may go out before the answer to what was asked first.
+            return
+        self._handshake = Handshake(self, self.url)
+        refusal = self._handshake.refused()
+        if refusal is not None:
+            self.transport.write(refusal.serialize())
+            self.transport.close()
+            return
+        self.cycle = cast(Any, self._handshake)
+        self._start_asgi_task(self.cycle, self.app)
+
+    def let_go(self) -> None:
+        """The socket is somebody else's now."""
+        self._expect(None)
+        self.connections.discard(self)
+        # A ring of references: nobody should have to look for it.
+        self.parser = self.cycle = cast(Any, None)
+        self._handshake = None
 
     def shutdown(self) -> None:
         if self._has_begun:
@@ -186,10 +167,10 @@ class StreamProtocol(HttpToolsProtocol):
             ]
             if status == HTTPStatus.SERVICE_UNAVAILABLE:
                 headers.append((b"retry-after", b"2"))
-            self.transport.write(self._head(status, headers) + body)
+            self.transport.write(self.head(status, headers) + body)
         self.transport.close()
 
-    def _head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """The head of an answer after which the connection ends."""
         lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
         lines += [
@@ -212,10 +193,9 @@ class StreamProtocol(HttpToolsProtocol):
             self.transport.close()
             return None
         self._unset_keepalive_if_required()
-        self._expect(None)
-        self.connections.discard(self)
         viewer = made()
-        viewer.take(self.transport, self._head(HTTPStatus.OK, headers) + welcome)
+        viewer.take(self.transport, self.head(HTTPStatus.OK, headers) + welcome)
+        self.let_go()
         # For uvicorn this request is answered.
         cycle.response_started = cycle.response_complete = True
         cycle.transport = self.transport = _Gone()
@@ -261,10 +241,7 @@ def config(app: object, *, drain_seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         cast(Any, app),
         http=StreamProtocol,
-        ws=UpgradeProtocol,
-        ws_max_size=RECEIVED_MOST_BYTES,
-        ws_per_message_deflate=False,
-        ws_ping_interval=None,
+        ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,

@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket
 
 from liveblog.delivery import frames
 from liveblog.delivery.frames import Format, Wire
+from liveblog.delivery.handshake import HAND_OVER
 from liveblog.delivery.hub import BLOG_GONE, RESTART, Channel, Hub
-from liveblog.delivery.server import HAND_OVER
 from liveblog.delivery.socket import EventStreamViewer, SocketViewer, Viewer, shares_deflate
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.errors import NotFound, Refusal, Unavailable
