@@ -82,6 +82,12 @@ class TooMany(Refusal):
     retry_after_seconds = 10
 
 
+class Busy(Refusal):
+    """More in a row than can be served beside those who are there."""
+
+    retry_after_seconds = 2
+
+
 class Unavailable(Refusal):
     """The store can't take it now.
 

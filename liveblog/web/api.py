@@ -320,7 +320,7 @@ async def entries(request: Request) -> Response:
     if start is None:
         return _entries_answer([], channel.head, resumed=False)
     if wait and channel.head.offset <= start.offset:
-        with site.gate.enter(address_of(request)):
+        with site.gate.enter(address_of(request), auth.token_of(request)):
             await channel.wait_beyond(start.offset, wait)
     # The log may have been replaced while we waited.
     frames = await site.hub.frames_after(channel, start, ENTRIES_MOST)

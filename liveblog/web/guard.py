@@ -78,8 +78,10 @@ class Guard:
             failure = await on_failure(HTTPConnection(scope), error)
             await failure(scope, receive, answering)
         finally:
-            # No query string: it can hold what somebody typed. No headers: they hold secrets.
-            _log.info(
+            # No query string: it can hold what somebody typed. No headers: they hold secrets. No
+            # line for each of a hall that comes back at once: the metrics count viewers.
+            say = _log.info if answered or status == GONE else _log.debug
+            say(
                 "request",
                 method=scope.get("method", "GET"),
                 path=scope["path"][:PATH_LOGGED],

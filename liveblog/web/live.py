@@ -19,7 +19,7 @@ from liveblog.delivery.hub import BLOG_GONE, RESTART, Channel, Hub
 from liveblog.delivery.socket import EventStreamViewer, SocketViewer, Viewer, shares_deflate
 from liveblog.domain.cursor import Cursor
 from liveblog.domain.errors import NotFound, Refusal, Unavailable
-from liveblog.web import problems
+from liveblog.web import auth, problems
 from liveblog.web.api import slug_of
 from liveblog.web.site import address_of, site_of
 
@@ -83,6 +83,7 @@ async def _join(
 ) -> None:
     site = site_of(request)
     try:
+        site.gate.knock(asyncio.get_running_loop().time())
         slug = slug_of(request)
         if site.hub.closing:
             raise Unavailable("The server is about to stop; try again in a moment.")
@@ -90,7 +91,7 @@ async def _join(
         after = _after(request)
         cursor = Cursor.parse(after) if after is not None else channel.head
         start = await site.hub.position(channel, cursor)
-        seat = site.gate.enter(address_of(request))
+        seat = site.gate.enter(address_of(request), auth.token_of(request))
     except Refusal as error:
         await refuse(problems.answer(request, error))
         return
@@ -166,7 +167,6 @@ async def _catch_up(hub: Hub, channel: Channel, viewer: Viewer, at: Cursor) -> N
 
 
 def _after(request: HTTPConnection) -> str | None:
-    last: str | None = request.headers.get("last-event-id")
-    if last and request.scope["type"] == "http":
-        return last
+    if request.scope["type"] == "http" and (last := request.headers.get("last-event-id")):
+        return str(last)
     return request.query_params.get("after")

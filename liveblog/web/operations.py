@@ -61,6 +61,7 @@ class Counted(Collector):
             ("liveblog_frames", "Entries written to viewers.", counts.frames),
             ("liveblog_slow_viewers", "Viewers closed for reading too slowly.", counts.slow),
             ("liveblog_turned_away", "Viewers refused as too many.", self._gate.refused),
+            ("liveblog_put_off", "Viewers told to come later.", self._gate.put_off),
             ("liveblog_repairs", "Times a channel was refilled from the store.", counts.repairs),
             ("liveblog_resets", "Times a channel's log was replaced.", counts.resets),
             ("liveblog_reconnects", "Times the subscription began anew.", self._broker.reconnects),

@@ -28,6 +28,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.Stale: 412,
     errors.ConditionMissing: 428,
     errors.TooMany: 429,
+    errors.Busy: 503,
     errors.Unavailable: 503,
 }
 

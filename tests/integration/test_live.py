@@ -24,6 +24,7 @@ from websockets.extensions.permessage_deflate import (
 from websockets.frames import Frame, Opcode
 
 from liveblog.delivery.frames import HEARTBEAT_SECONDS
+from liveblog.delivery.gate import PER_TOKEN
 from liveblog.delivery.hub import COUNT_SECONDS, DRAIN, RING_FRAMES
 from liveblog.domain.cursor import Cursor
 from liveblog.store.log import Log, Operation
@@ -680,6 +681,41 @@ async def test_one_viewer_too_many_is_refused_before_it_is_let_in(tmp_path: Path
             assert json.loads(await one.recv())["type"] == "welcome"
         await eventually(lambda: taken(server, 0))
         assert "liveblog_turned_away_total 3.0" in (await server.get("/metrics")).text
+
+
+async def test_one_token_has_only_so_many_places(three: Story) -> None:
+    address = three.server.websocket_url + three.address(three.start)
+    bearer = {"authorization": "Bearer of-nobody"}
+    async with contextlib.AsyncExitStack() as opened:
+        for _ in range(PER_TOKEN):
+            await opened.enter_async_context(
+                connect(address, proxy=None, additional_headers=bearer)
+            )
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(address, proxy=None, additional_headers=bearer):
+                pass
+        async with three.socket() as without:
+            assert (await heard(without))["type"] == "welcome"
+
+    assert refused.value.response.status_code == 429
+
+
+async def test_a_rush_is_put_off_before_anything_is_done_for_it(tmp_path: Path) -> None:
+    asked = b"GET /live/live HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"
+    async with Server(tmp_path, env={"LIVEBLOG_VIEWERS_MOST": "1"}) as server:
+        await server.get("/live/live")
+        streams = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
+        for _, writer in streams:
+            writer.write(asked)
+        heads = [await reader.readuntil(b"\r\n\r\n") for reader, _ in streams]
+        for _, writer in streams:
+            writer.close()
+        metrics = (await server.get("/metrics")).text
+
+    put_off = [head for head in heads if head.startswith(b"HTTP/1.1 503")]
+    assert all(b"retry-after: 2\r\n" in head for head in put_off)
+    assert f"liveblog_put_off_total {len(put_off)}.0" in metrics
+    assert len(put_off) > 20
 
 
 async def taken(server: Server, count: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from liveblog import cli, settings
-from liveblog.delivery import frames, hub, server, socket
+from liveblog.delivery import frames, gate, hub, server, socket
 from liveblog.domain import blog, invitation, person, post
 from liveblog.domain.blog import Blog, BlogState
 from liveblog.domain.cursor import Cursor
@@ -62,6 +62,8 @@ BOUNDS = {
     "of them, from one address (`LIVEBLOG_VIEWERS_PER_ADDRESS`)": (
         settings.Settings().viewers_per_address
     ),
+    "of them, with one token or session": gate.PER_TOKEN,
+    "streams that begin, one after another": gate.HANDSHAKES_A_SECOND,
     "heartbeat": frames.HEARTBEAT_SECONDS,
     "a viewer that doesn't read": int(hub.PAUSED_SECONDS),
     "drain (`LIVEBLOG_DRAIN_SECONDS`), of viewers and requests together": int(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from liveblog.delivery.gate import Gate
-from liveblog.domain.errors import TooMany
+from liveblog.delivery.gate import HANDSHAKES_A_SECOND, PER_TOKEN, Gate
+from liveblog.domain.errors import Busy, TooMany
 
 
 def test_an_address_has_only_so_many_places() -> None:
@@ -43,9 +43,54 @@ def test_a_place_is_given_back_whatever_happens() -> None:
     assert gate.taken == 0
 
 
+def test_a_token_has_only_so_many_places_from_wherever_it_comes() -> None:
+    gate = Gate(most=100, per_address=100)
+    seats = [gate.enter(f"address {number}", "token") for number in range(PER_TOKEN)]
+    with pytest.raises(TooMany):
+        gate.enter("another", "token")
+    gate.enter("another", "other token")
+    gate.enter("another")
+
+    seats[0].leave()
+
+    assert gate.enter("another", "token").taken == 1
+
+
+def test_a_whole_house_may_come_at_once_and_then_so_many_a_second() -> None:
+    gate = Gate(most=1000, per_address=1)
+    for _ in range(1000):
+        gate.knock(now=5.0)
+    gate.knock(now=5.0)
+    with pytest.raises(Busy):
+        gate.knock(now=5.0)
+
+    let_in = 0
+    for tick in range(1000):
+        try:
+            gate.knock(now=5.0 + tick / 1000)
+        except Busy:
+            continue
+        let_in += 1
+
+    assert let_in == pytest.approx(HANDSHAKES_A_SECOND, abs=2)
+    assert gate.put_off == 1001 - let_in
+
+
+def test_who_was_put_off_pays_for_nothing() -> None:
+    gate = Gate(most=1, per_address=1)
+    gate.knock(now=0.0)
+    gate.knock(now=0.0)
+    for _ in range(100):
+        with pytest.raises(Busy):
+            gate.knock(now=0.0)
+
+    gate.knock(now=1 / HANDSHAKES_A_SECOND)
+
+
 def test_addresses_that_have_left_are_forgotten() -> None:
     gate = Gate(most=2, per_address=1)
     for number in range(100):
         gate.enter(f"address {number}").leave()
 
     assert not gate._seats
+    assert not gate._of_address
