@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from liveblog.delivery.handshake import HAND_OVER, Handshake
+from liveblog.delivery.handshake import HAND_OVER, Handshake, NotAHandshake
 from liveblog.delivery.socket import EventStreamViewer
 
 BACKLOG = 4096
@@ -104,10 +104,10 @@ class StreamProtocol(HttpToolsProtocol):
         if not self._answered():
             self.transport.close()  # Nothing may go out before the answer to what was asked first.
             return
-        self._handshake = Handshake(self, self.url)
-        refusal = self._handshake.refused()
-        if refusal is not None:
-            self.transport.write(refusal.serialize())
+        try:
+            self._handshake = Handshake(self)
+        except NotAHandshake as refused:
+            self.transport.write(refused.answer)
             self.transport.close()
             return
         self.cycle = cast(Any, self._handshake)
@@ -117,8 +117,8 @@ class StreamProtocol(HttpToolsProtocol):
         """The socket is somebody else's now."""
         self._expect(None)
         self.connections.discard(self)
-        # A ring of references: nobody should have to look for it.
-        self.parser = self.cycle = cast(Any, None)
+        # Rings of references, which would wait for the garbage collector, each of them.
+        self.parser = self.cycle = self.scope = cast(Any, None)
         self._handshake = None
 
     def shutdown(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from zlib import MAX_WBITS
 
+from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Opcode
 from websockets.protocol import OPEN
@@ -131,14 +133,26 @@ class Viewer(asyncio.Protocol):
 
 
 class SocketViewer(Viewer):
-    """A viewer on a WebSocket (RFC 6455); parsing and closing stay with `websockets`."""
+    """A viewer on a WebSocket (RFC 6455); parsing and closing are done by `websockets`.
 
-    __slots__ = ("_connection", "_fragments")
+    By an object of a dozen others, which most viewers never need: it is made when they first send
+    something, or are sent away.
+    """
 
-    def __init__(self, wire: Wire, connection: ServerProtocol) -> None:
+    __slots__ = ("_extensions", "_fragments", "_made")
+
+    def __init__(self, wire: Wire, extensions: Sequence[Extension]) -> None:
         super().__init__(wire)
-        self._connection = connection
+        self._extensions = extensions
         self._fragments: list[bytes] = []
+        self._made: ServerProtocol | None = None
+
+    @property
+    def _connection(self) -> ServerProtocol:
+        if self._made is None:
+            self._made = ServerProtocol(state=OPEN, max_size=RECEIVED_MOST_BYTES)
+            self._made.extensions = [*self._extensions]
+        return self._made
 
     def data_received(self, data: bytes) -> None:
         connection = self._connection
@@ -185,7 +199,7 @@ class SocketViewer(Viewer):
                 self.transport.close()
 
 
-def shares_deflate(connection: ServerProtocol) -> bool:
+def shares_deflate(extensions: Sequence[Extension]) -> bool:
     """Whether a viewer can read messages that were compressed for all, whatever it was sent before.
 
     One that wants a smaller window can't: it gets plain ones, which may always be mixed in.
@@ -194,7 +208,7 @@ def shares_deflate(connection: ServerProtocol) -> bool:
         isinstance(each, PerMessageDeflate)
         and each.local_no_context_takeover
         and each.local_max_window_bits == MAX_WBITS
-        for each in connection.extensions
+        for each in extensions
     )
 
 

@@ -110,8 +110,8 @@ async def _join(
     )
     if transport == "ws":
         viewer = hand_over(
-            lambda connection: SocketViewer(
-                _wire("deflate" if shares_deflate(connection) else "ws", format, origin), connection
+            lambda extensions: SocketViewer(
+                _wire("deflate" if shares_deflate(extensions) else "ws", format, origin), extensions
             ),
             welcome,
         )
