@@ -1,4 +1,4 @@
-"""Builds the whole site in one lifespan and closes it in reverse."""
+"""Builds the store and the site, each in one lifespan, and closes them in reverse."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -40,9 +41,18 @@ GZIP_LEAST_BYTES = 1024
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The store that a site stands on. `on_retracted` is to be told of each retraction."""
+
+    connection: Connection
+    embedded: EmbeddedStore | None = None
+    on_retracted: Callable[[], None] | None = None
+
+
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Starlette]:
-    """The running site, its store checked and its subscription under way.
+async def stored(settings: Settings) -> AsyncIterator[Store]:
+    """The store, started where it is embedded, checked, and with a first blog in it.
 
     Raises: StoreRefused, StoreFailed; Unavailable where an external store doesn't answer.
     """
@@ -61,17 +71,25 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         _log.info("store", server=facts.name, version=facts.version, durability=facts.durability)
         if not facts.has_room:
             _log.error("store_full", folder=str(settings.data))
-        _keep_running(stack, connection.keep_looking(), "store look")
-        _keep_running(stack, limits.keep_watching(), "limits")
-        owner_hash = hashed(owner_token(settings))
         on_retracted = None
         if embedded is not None:
             forgetting = Forgetting(connection, embedded.folder)
             _keep_running(stack, forgetting.keep_forgetting(), "forgetting")
             on_retracted = forgetting.want
-        log = Log(connection, on_retracted=on_retracted)
+        await _first_blog(Log(connection))
+        yield Store(connection, embedded, on_retracted)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, store: Store) -> AsyncIterator[Starlette]:
+    """The running site of one process, its subscription under way."""
+    async with AsyncExitStack() as stack:
+        connection = store.connection
+        _keep_running(stack, connection.keep_looking(), "store look")
+        _keep_running(stack, limits.keep_watching(), "limits")
+        owner_hash = hashed(owner_token(settings))
+        log = Log(connection, on_retracted=store.on_retracted)
         people, pages = People(connection, owner_hash), Pages()
-        await _first_blog(log)
         hub = Hub(log, pages.post)
         broker = Broker(connection, on_entry=hub.offer, on_subscribed=hub.subscribed)
         broker.start()
@@ -96,8 +114,7 @@ async def opened(settings: Settings) -> AsyncIterator[Starlette]:
         app.state.site = Site(
             settings, connection, log, people, hub, broker, pages, owner_hash, __version__, gate
         )
-        app.state.metrics = operations.registry(hub, broker, gate)
-        app.state.embedded = embedded
+        app.state.numbers = operations.Numbers(hub, broker, gate)
         yield app
 
 

@@ -17,7 +17,6 @@ from urllib.parse import quote, urlsplit
 import click
 import orjson
 import segno
-import structlog
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -25,7 +24,7 @@ from websockets.uri import parse_uri
 
 from liveblog import __version__, limits, logs
 from liveblog import settings as settings_of
-from liveblog.app import opened, owner_token
+from liveblog.app import opened, owner_token, stored
 from liveblog.delivery import server
 from liveblog.domain.blog import is_slug
 from liveblog.domain.errors import Refusal, Unavailable
@@ -40,6 +39,7 @@ from liveblog.store.connection import NO_ROOM, Connection, StoreRefused
 from liveblog.store.embedded import EmbeddedStore, StoreFailed, running_url
 from liveblog.store.log import Log, Operation
 from liveblog.store.people import People
+from liveblog.supervisor import Supervisor, WorkerFailed
 from liveblog.web.api import checked_role, invited
 from liveblog.web.site import OWNER, now
 
@@ -111,40 +111,50 @@ def serve(**options: str | None) -> None:
     settings = _settings(options)
     logs.configure(settings.log_level)
     limits.raise_files()
-    if settings.workers > 1:
-        structlog.get_logger().warning("one_worker", asked=settings.workers)
     _run(_serve(settings), settings)
 
 
 async def _serve(settings: Settings) -> None:
-    async with opened(settings) as app:
-        try:
-            listener = server.listening(settings.host, settings.port)
-        except OSError as error:
-            remedy = {
-                errno.EADDRINUSE: "Another program holds the port: choose another with --port.",
-                errno.EACCES: "Ports below 1024 need privileges: choose another with --port.",
-            }.get(error.errno or 0, "Choose another address with --host.")
-            _fail(
-                f"Can't listen on {settings.host}:{settings.port}: {error.strerror or error}. "
-                + remedy
+    async with stored(settings) as store:
+        listeners = _listening(settings)
+        origin = settings.public_url or _origin(settings.host, listeners[0].getsockname()[1])
+        if store.embedded is not None:
+            store.embedded.note_address(origin)
+        slugs = [blog.slug for blog in await Log(store.connection).blogs()]
+
+        def print_links() -> None:
+            _print_links(settings, origin, "live" if "live" in slugs else slugs[0])
+
+        if settings.workers > 1:
+            await Supervisor(settings, listeners, store).run(print_links)
+            return
+        async with opened(settings, store) as app:
+            print_links()
+            running = server.Server(
+                server.config(app, drain_seconds=settings.drain_seconds),
+                drain=lambda: app.state.site.hub.drain(settings.drain_seconds),
             )
-        except UnicodeError:
-            _fail(
-                f"Can't listen on {settings.host!r}: that is no name of a machine. "
-                "Choose another address with --host."
-            )
-        port = listener.getsockname()[1]
-        origin = settings.public_url or _origin(settings.host, port)
-        if app.state.embedded is not None:
-            app.state.embedded.note_address(origin)
-        slugs = [blog.slug for blog in await app.state.site.log.blogs()]
-        _print_links(settings, origin, "live" if "live" in slugs else slugs[0])
-        running = server.Server(
-            server.config(app, drain_seconds=settings.drain_seconds),
-            drain=lambda: app.state.site.hub.drain(settings.drain_seconds),
+            await running.serve(sockets=listeners)
+
+
+def _listening(settings: Settings) -> list[socket.socket]:
+    try:
+        if settings.workers > 1:
+            return server.listening_apart(settings.host, settings.port, settings.workers)
+        return [server.listening(settings.host, settings.port)]
+    except OSError as error:
+        remedy = {
+            errno.EADDRINUSE: "Another program holds the port: choose another with --port.",
+            errno.EACCES: "Ports below 1024 need privileges: choose another with --port.",
+        }.get(error.errno or 0, "Choose another address with --host.")
+        _fail(
+            f"Can't listen on {settings.host}:{settings.port}: {error.strerror or error}. " + remedy
         )
-        await running.serve(sockets=[listener])
+    except UnicodeError:
+        _fail(
+            f"Can't listen on {settings.host!r}: that is no name of a machine. "
+            "Choose another address with --host."
+        )
 
 
 def _origin(host: str, port: int) -> str:
@@ -504,7 +514,7 @@ def _run(work: Coroutine[Any, Any, None], settings: Settings) -> None:
         sys.exit(130)
     except Unavailable as error:
         _fail(_silent(settings, error))
-    except (StoreFailed, StoreRefused, SettingsError, Refusal) as error:
+    except (StoreFailed, StoreRefused, SettingsError, Refusal, WorkerFailed) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")

@@ -149,7 +149,13 @@ class Server:
         self.owner_token = env.get("LIVEBLOG_OWNER_TOKEN", OWNER_TOKEN) or ""
         self.directory = directory
         self.data = directory / "data"
-        self.env = {"LIVEBLOG_OWNER_TOKEN": OWNER_TOKEN, "LIVEBLOG_DRAIN_SECONDS": "1", **env}
+        self.env = {
+            "LIVEBLOG_OWNER_TOKEN": OWNER_TOKEN,
+            "LIVEBLOG_DRAIN_SECONDS": "1",
+            # What one process does, several must do too: run any test with TEST_WORKERS=2.
+            "WEB_CONCURRENCY": os.environ.get("TEST_WORKERS"),
+            **env,
+        }
         self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
         self._log = directory / f"server-{self.port}.log"

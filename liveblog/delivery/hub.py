@@ -419,6 +419,9 @@ class Hub:
 
     async def stop(self) -> None:
         self.closing = True
+        # Whoever was sent away is counted where they come back; not here as well until the lease
+        # runs out.
+        await self._count()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -25,6 +26,7 @@ KEEP_ALIVE_SECONDS = 15
 HEAD_MOST_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 60.0
+LAST_SECONDS = 1.0
 # Unacknowledged bytes end a connection after this; neither pings nor timeouts free a reader that
 # has stopped, for the kernel goes on holding its buffer.
 USER_TIMEOUT_MILLISECONDS = 20_000
@@ -55,6 +57,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._in_head = True
         self._has_begun = False
         self._head_bytes = 0
+        self._stopping = False
         self._handshake: Handshake | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._expect(HEAD_SECONDS)
@@ -90,6 +93,8 @@ class StreamProtocol(HttpToolsProtocol):
         self._in_head = False
         self._expect(BODY_SECONDS)
         super().on_headers_complete()
+        if self._stopping and self._last is not None:
+            self._last.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._expect(None)
@@ -122,8 +127,11 @@ class StreamProtocol(HttpToolsProtocol):
         self._handshake = None
 
     def shutdown(self) -> None:
+        self._stopping = True
         if self._has_begun:
             self._refuse(503, "The server stops before your request has arrived. Send it again.")
+        elif self._last is None:
+            self._expect(LAST_SECONDS)  # Taken a moment ago: its request is on the way.
         else:
             super().shutdown()
 
@@ -137,9 +145,13 @@ class StreamProtocol(HttpToolsProtocol):
         if seconds is not None:
             self._clock = self.loop.call_later(seconds, self._is_late)
 
+    @property
+    def _last(self) -> RequestResponseCycle | None:
+        """The last request here, if there was one."""
+        return cast("RequestResponseCycle | None", self.cycle)
+
     def _answered(self) -> bool:
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        return cycle is None or cycle.response_complete
+        return self._last is None or self._last.response_complete
 
     def _is_late(self) -> None:
         self._clock = None
@@ -205,9 +217,20 @@ class StreamProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Stops in this order: no new connections, viewers sent away in batches, posts answered."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        on_started: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
         self._drain = drain
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_started is not None:
+            self._on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -253,7 +276,22 @@ def config(app: object, *, drain_seconds: float) -> uvicorn.Config:
     )
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening_apart(host: str, port: int, count: int) -> list[socket.socket]:
+    """`count` listening sockets on one address, of which each takes its share of connections.
+
+    Raises: OSError.
+    """
+    # Alone first: sockets that share would share with another server's, too, without a word.
+    first = listening(host, port)
+    if not sys.platform.startswith("linux"):
+        # Elsewhere one of them gets all: so it is one, and whoever is free takes from it.
+        return [first, *(first.dup() for _ in range(count - 1))]
+    port = first.getsockname()[1]
+    first.close()
+    return [listening(host, port, shares=True) for _ in range(count)]
+
+
+def listening(host: str, port: int, *, shares: bool = False) -> socket.socket:
     """A listening socket whose connections have the options that viewers need.
 
     Raises: OSError.
@@ -264,6 +302,8 @@ def listening(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Linux hands these on to every accepted connection; elsewhere they don't exist.
         for name, value in (

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from liveblog.delivery import server as servers
-from liveblog.delivery.server import HEAD_MOST_BYTES, StreamProtocol, config
+from liveblog.delivery.server import HEAD_MOST_BYTES, LAST_SECONDS, StreamProtocol, config
 from tests.support import eventually
 
 SHORT = 0.2
@@ -78,6 +78,28 @@ async def test_a_head_without_end_is_431(line: bytes) -> None:
 
     assert status == 431
     assert json.loads(body)["status"] == 431
+
+
+async def test_who_was_taken_just_before_the_stop_is_answered_and_then_let_go() -> None:
+    state = ServerState()
+    async with connected(state) as (reader, writer):
+        await eventually(lambda: state.connections)
+        for connection in list(state.connections):
+            connection.shutdown()
+        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc")
+        status, body = await answered(reader)
+
+    assert (status, body) == (200, b"3")
+
+
+async def test_who_was_taken_just_before_the_stop_and_wants_nothing_holds_nothing_up() -> None:
+    state = ServerState()
+    async with connected(state) as (reader, _):
+        await eventually(lambda: state.connections)
+        for connection in list(state.connections):
+            connection.shutdown()
+        async with asyncio.timeout(LAST_SECONDS + 4):
+            assert await reader.read() == b""
 
 
 @pytest.mark.usefixtures("hurried")

@@ -1,0 +1,176 @@
+"""One process of several that serve a site: what it is told by its supervisor, and tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Generic, Self, TypeVar
+
+import msgspec
+import structlog
+import uvloop
+
+from liveblog import logs
+from liveblog.app import Store, opened
+from liveblog.delivery import server
+from liveblog.settings import Settings
+from liveblog.store.connection import Connection
+from liveblog.web.operations import Counted, Numbers
+
+# A supervisor that hangs costs the answer of /metrics the other workers' numbers, not the answer.
+SUM_SECONDS = 2.0
+LINE_MOST_BYTES = 1 << 20
+
+_log = structlog.get_logger()
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """What goes between a supervisor and a worker, a line of JSON each."""
+
+
+class Assignment(Message, frozen=True):
+    """To a worker, first: what to serve, where, from which store."""
+
+    settings: Settings
+    listener: int
+    store_url: str
+    store_folder: str | None
+
+
+class Ready(Message, frozen=True):
+    """From a worker: it takes connections."""
+
+
+class Retracted(Message, frozen=True):
+    """From a worker: words were taken back."""
+
+
+class Tell(Message, frozen=True):
+    """To a worker: say your numbers."""
+
+
+class Told(Message, frozen=True):
+    """From a worker: its numbers; also without being asked, as its last word."""
+
+    counted: Counted
+
+
+class Ask(Message, frozen=True):
+    """From a worker: somebody wants to know all workers' numbers."""
+
+
+class Answer(Message, frozen=True):
+    """To a worker: the numbers of all."""
+
+    counted: Counted
+
+
+_M = TypeVar("_M", bound=Message)
+
+
+class Line(Generic[_M]):
+    """One end of what a supervisor and a worker say to each other; it ends when either does."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: object
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decode = msgspec.json.Decoder(heard).decode
+
+    @classmethod
+    async def over(cls, end: socket.socket, heard: object) -> Self:
+        """`heard` is the type of what comes from the other end."""
+        reader, writer = await asyncio.open_unix_connection(sock=end, limit=LINE_MOST_BYTES)
+        return cls(reader, writer, heard)
+
+    def say(self, message: Message) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(msgspec.json.encode(message) + b"\n")
+
+    async def hear(self) -> _M | None:
+        """The next message; None once the other end is gone."""
+        while True:
+            try:
+                line = await self._reader.readline()
+            except ConnectionError:
+                return None
+            if not line.endswith(b"\n"):
+                return None
+            try:
+                message: _M = self._decode(line)
+            except msgspec.MsgspecError as error:
+                # After a deploy the two may be of different releases.
+                _log.warning("message_unknown", reason=str(error))
+            else:
+                return message
+
+    def hang_up(self) -> None:
+        self._writer.close()
+
+
+async def serve(end: socket.socket) -> None:
+    """Serve as the supervisor at the other end says, until it says stop, or is gone."""
+    line: Line[Assignment | Tell | Answer] = await Line.over(end, Assignment | Tell | Answer)
+    assignment = await line.hear()
+    if not isinstance(assignment, Assignment):
+        return
+    settings = assignment.settings
+    logs.configure(settings.log_level)
+    folder = Path(assignment.store_folder) if assignment.store_folder is not None else None
+    connection = Connection(assignment.store_url, folder)
+    try:
+        await connection.look()
+        store = Store(connection, on_retracted=lambda: line.say(Retracted()))
+        async with opened(settings, store) as app:
+            numbers: Numbers = app.state.numbers
+            running = server.Server(
+                server.config(app, drain_seconds=settings.drain_seconds),
+                drain=lambda: app.state.site.hub.drain(settings.drain_seconds),
+                on_started=lambda: line.say(Ready()),
+            )
+            listening = asyncio.create_task(_listen(line, numbers, running), name="line")
+            await running.serve(sockets=[socket.socket(fileno=assignment.listener)])
+            line.say(Told(numbers.own()))
+            listening.cancel()
+    finally:
+        await connection.close()
+        line.hang_up()
+
+
+async def _listen(
+    line: Line[Assignment | Tell | Answer], numbers: Numbers, running: server.Server
+) -> None:
+    asking: list[asyncio.Future[Counted]] = []
+
+    async def everybodys() -> Counted:
+        answer = asyncio.get_running_loop().create_future()
+        asking.append(answer)
+        line.say(Ask())
+        try:
+            return await asyncio.wait_for(answer, SUM_SECONDS)
+        except TimeoutError:
+            return numbers.own()
+
+    numbers.everybodys = everybodys
+    while (message := await line.hear()) is not None:
+        match message:
+            case Tell():
+                line.say(Told(numbers.own()))
+            case Answer(counted=counted):
+                for answer in asking:
+                    if not answer.done():
+                        answer.set_result(counted)
+                asking.clear()
+    running.should_exit = True  # Nobody would restart this one, or end it.
+
+
+def main() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(socket.socket(fileno=os.dup(0))))
+
+
+if __name__ == "__main__":
+    main()
