@@ -17,7 +17,7 @@ import structlog
 from liveblog.app import Store
 from liveblog.settings import Settings
 from liveblog.web.operations import Counted
-from liveblog.worker import Answer, Ask, Assignment, Line, Ready, Retracted, Tell, Told
+from liveblog.worker import Answer, Ask, Assignment, Failed, Line, Ready, Retracted, Tell, Told
 
 RESTART_SECONDS = 0.1
 RESTART_SECONDS_LONGEST = 5.0
@@ -30,11 +30,11 @@ PATIENCE_SECONDS = 10.0
 
 _log = structlog.get_logger()
 
-_Heard = Ready | Retracted | Told | Ask
+_Heard = Ready | Failed | Retracted | Told | Ask
 
 
 class WorkerFailed(Exception):
-    """A worker didn't come up; its own words on standard error say why."""
+    """A worker didn't come up; the message says why, or where it is said."""
 
 
 class Worker:
@@ -48,6 +48,7 @@ class Worker:
     def __init__(self, place: int, listener: socket.socket) -> None:
         self.place = place
         self.counted = Counted()
+        self.reason = ""
         self.is_ready = asyncio.Event()
         self.has_told = asyncio.Event()
         self.began = time.monotonic()
@@ -78,7 +79,7 @@ class Worker:
         self.line.say(assignment)
         while (message := await self.line.hear()) is not None:
             on_heard(self, message)
-        self.line.hang_up()
+        await self.line.hang_up()
         await asyncio.to_thread(self._process.wait)
 
     def stop(self) -> None:
@@ -115,7 +116,7 @@ class Supervisor:
         self._departed = Counted()
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
-        self._renewals = asyncio.Semaphore(0)
+        self._renewal = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
@@ -127,7 +128,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._renewals.release)
+        loop.add_signal_handler(signal.SIGHUP, self._renewal.set)
         try:
             starting = asyncio.gather(*map(self._start, range(len(self._listeners))))
             await _either(starting, self._stopping.wait())
@@ -164,10 +165,11 @@ class Supervisor:
         self._lives[worker] = life
         life.add_done_callback(lambda _: self._ended(worker))
         await _either(life, worker.is_ready.wait(), READY_SECONDS)
-        if not worker.is_ready.is_set():
+        # One that was ready and has died since isn't put in the place, where nobody would miss it.
+        if life.done() or not worker.is_ready.is_set():
             worker.kill()
             how = f"ended with {worker.code}" if life.done() else "wasn't ready in time"
-            raise WorkerFailed(f"A worker {how}; what it said stands above.")
+            raise WorkerFailed(worker.reason or f"A worker {how}; what it said stands above.")
         self._at[place] = worker
         _log.info("worker_ready", place=place, pid=worker.pid)
 
@@ -179,6 +181,7 @@ class Supervisor:
             _log.error("worker_died", place=worker.place, pid=worker.pid, code=worker.code)
             if time.monotonic() - worker.began > CALM_SECONDS:
                 self._pauses.pop(worker.place, None)
+            self._was_retracted()  # What was, it may not have had the time to say.
             self._own(self._restart(worker.place))
 
     async def _restart(self, place: int) -> None:
@@ -195,7 +198,8 @@ class Supervisor:
     async def _keep_renewing(self) -> None:
         """Whenever it is wanted, a new worker at each place, ready before the old one drains."""
         while True:
-            await self._renewals.acquire()
+            await self._renewal.wait()
+            self._renewal.clear()
             _log.info("renewing")
             for place, changing in enumerate(self._changing):
                 try:
@@ -243,14 +247,19 @@ class Supervisor:
         match message:
             case Ready():
                 worker.is_ready.set()
+            case Failed(reason=reason):
+                worker.reason = reason
             case Retracted():
-                if self._store.on_retracted is not None:
-                    self._store.on_retracted()
+                self._was_retracted()
             case Told(counted=counted):
                 worker.counted = counted
                 worker.has_told.set()
             case Ask():
                 self._own(self._answer(worker))
+
+    def _was_retracted(self) -> None:
+        if self._store.on_retracted is not None:
+            self._store.on_retracted()
 
     async def _answer(self, asking: Worker) -> None:
         """Tell one worker what the numbers of all come to, those that have ended included."""

@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 import msgspec
 import structlog
 import uvloop
+from starlette.applications import Starlette
 
 from liveblog import logs
 from liveblog.app import Store, opened
 from liveblog.delivery import server
-from liveblog.settings import Settings
-from liveblog.store.connection import Connection
+from liveblog.domain.errors import Unavailable
+from liveblog.settings import Settings, SettingsError
+from liveblog.store.connection import Connection, StoreRefused
 from liveblog.web.operations import Counted, Numbers
 
-# A supervisor that hangs costs the answer of /metrics the other workers' numbers, not the answer.
-SUM_SECONDS = 2.0
+# The supervisor itself waits a second for who doesn't tell. Prometheus gives up after ten.
+SUM_SECONDS = 5.0
 LINE_MOST_BYTES = 1 << 20
 
 _log = structlog.get_logger()
@@ -41,6 +47,12 @@ class Assignment(Message, frozen=True):
 
 class Ready(Message, frozen=True):
     """From a worker: it takes connections."""
+
+
+class Failed(Message, frozen=True):
+    """From a worker: why it can't start, for whoever can mend that."""
+
+    reason: str
 
 
 class Retracted(Message, frozen=True):
@@ -107,8 +119,11 @@ class Line(Generic[_M]):
             else:
                 return message
 
-    def hang_up(self) -> None:
+    async def hang_up(self) -> None:
+        """Once all that was said is on its way."""
         self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
 async def serve(end: socket.socket) -> None:
@@ -119,40 +134,51 @@ async def serve(end: socket.socket) -> None:
         return
     settings = assignment.settings
     logs.configure(settings.log_level)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(line.hang_up)
+        try:
+            app = await stack.enter_async_context(_opened(assignment, line))
+        except (SettingsError, StoreRefused, Unavailable, OSError) as error:
+            line.say(Failed(error.reason if isinstance(error, Unavailable) else str(error)))
+            sys.exit(1)
+        numbers: Numbers = app.state.numbers
+        running = server.Server(
+            server.config(app, drain_seconds=settings.drain_seconds),
+            drain=lambda: app.state.site.hub.drain(settings.drain_seconds),
+            on_started=lambda: line.say(Ready()),
+        )
+        listening = asyncio.create_task(_listen(line, numbers, running), name="line")
+        await running.serve(sockets=[socket.socket(fileno=assignment.listener)])
+        line.say(Told(numbers.own()))
+        listening.cancel()
+
+
+@asynccontextmanager
+async def _opened(
+    assignment: Assignment, line: Line[Assignment | Tell | Answer]
+) -> AsyncIterator[Starlette]:
     folder = Path(assignment.store_folder) if assignment.store_folder is not None else None
     connection = Connection(assignment.store_url, folder)
     try:
         await connection.look()
         store = Store(connection, on_retracted=lambda: line.say(Retracted()))
-        async with opened(settings, store) as app:
-            numbers: Numbers = app.state.numbers
-            running = server.Server(
-                server.config(app, drain_seconds=settings.drain_seconds),
-                drain=lambda: app.state.site.hub.drain(settings.drain_seconds),
-                on_started=lambda: line.say(Ready()),
-            )
-            listening = asyncio.create_task(_listen(line, numbers, running), name="line")
-            await running.serve(sockets=[socket.socket(fileno=assignment.listener)])
-            line.say(Told(numbers.own()))
-            listening.cancel()
+        async with opened(assignment.settings, store) as app:
+            yield app
     finally:
         await connection.close()
-        line.hang_up()
 
 
 async def _listen(
     line: Line[Assignment | Tell | Answer], numbers: Numbers, running: server.Server
 ) -> None:
-    asking: list[asyncio.Future[Counted]] = []
+    asking: deque[asyncio.Future[Counted]] = deque()
 
     async def everybodys() -> Counted:
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Counted] = asyncio.get_running_loop().create_future()
         asking.append(answer)
         line.say(Ask())
-        try:
-            return await asyncio.wait_for(answer, SUM_SECONDS)
-        except TimeoutError:
-            return numbers.own()
+        async with asyncio.timeout(SUM_SECONDS):
+            return await answer
 
     numbers.everybodys = everybodys
     while (message := await line.hear()) is not None:
@@ -160,10 +186,11 @@ async def _listen(
             case Tell():
                 line.say(Told(numbers.own()))
             case Answer(counted=counted):
-                for answer in asking:
-                    if not answer.done():
-                        answer.set_result(counted)
-                asking.clear()
+                # One answer for each question: a sum from before it was asked could be lower
+                # than what another worker has said meanwhile.
+                answer = asking.popleft()
+                if not answer.done():
+                    answer.set_result(counted)
     running.should_exit = True  # Nobody would restart this one, or end it.
 
 

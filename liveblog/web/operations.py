@@ -8,6 +8,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -84,7 +85,10 @@ _TOGETHER: dict[str, Callable[[list[float]], float]] = {"liveblog_subscription_u
 
 
 class Numbers:
-    """What hub, broker and gate count; `everybodys` is that of all processes, if there are more."""
+    """What hub, broker and gate count.
+
+    `everybodys` is that of all processes, if there are more; TimeoutError where it can't be had.
+    """
 
     def __init__(self, hub: Hub, broker: Broker, gate: Gate) -> None:
         self._hub = hub
@@ -139,7 +143,13 @@ class _Collected(Collector):
 
 
 async def metrics(request: Request) -> Response:
+    try:
+        counted = await request.app.state.numbers.everybodys()
+    except TimeoutError:
+        # One worker's numbers instead would look as if all totals had gone back.
+        detail = "The supervisor doesn't say what all workers' numbers come to."
+        raise HTTPException(503, detail, {"retry-after": "2"}) from None
     registry = CollectorRegistry()
-    registry.register(_Collected(await request.app.state.numbers.everybodys()))
+    registry.register(_Collected(counted))
     text = generate_latest(registry)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
