@@ -27,6 +27,8 @@ from liveblog.web.operations import Counted, Numbers
 
 # The supervisor itself waits a second for who doesn't tell. Prometheus gives up after ten.
 SUM_SECONDS = 5.0
+# Whose subscription isn't up by then serves without, as one process does; /readyz says so.
+STAND_SECONDS = 10.0
 LINE_MOST_BYTES = 1 << 20
 
 _log = structlog.get_logger()
@@ -141,6 +143,9 @@ async def serve(end: socket.socket) -> None:
         except (SettingsError, StoreRefused, Unavailable, OSError) as error:
             line.say(Failed(error.reason if isinstance(error, Unavailable) else str(error)))
             sys.exit(1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STAND_SECONDS):
+                await app.state.site.broker.comes_to_stand()
         numbers: Numbers = app.state.numbers
         running = server.Server(
             server.config(app, drain_seconds=settings.drain_seconds),

@@ -16,9 +16,9 @@ from tests.support import CHROMIUM_ARGUMENTS, Server, chromium_path, lacking
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """A server of this test's own, ready."""
-    async with Server(tmp_path) as running:
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Server]:
+    """A server of this test's own, ready; started with arguments where the test gives any."""
+    async with Server(tmp_path, *getattr(request, "param", ())) as running:
         yield running
 
 

@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OWNER_TOKEN = "the-owner-of-these-tests"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
 _T = TypeVar("_T")
@@ -156,8 +156,14 @@ class Server:
             "WEB_CONCURRENCY": os.environ.get("TEST_WORKERS"),
             **env,
         }
+        self.workers = int(
+            arguments[arguments.index("--workers") + 1]
+            if "--workers" in arguments
+            else self.env["WEB_CONCURRENCY"] or 1
+        )
         self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
+        self._launches = 0
         self._log = directory / f"server-{self.port}.log"
 
     async def __aenter__(self) -> Self:
@@ -191,6 +197,7 @@ class Server:
         """Start the process and don't wait for it; `wait_ready` does."""
         assert self.process is None or self.process.poll() is not None, "it still runs"
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._launches += 1
         command = [sys.executable, "-m", "liveblog", "serve", "--port", str(self.port)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -215,7 +222,9 @@ class Server:
                 if process is None or process.poll() is not None:
                     code = process and process.returncode
                     raise RuntimeError(f"the server ended with {code}:\n{self.log}")
-                return (await client.get(f"{self.url}/readyz")).status_code == 200
+                answers = (await client.get(f"{self.url}/readyz")).status_code == 200
+                # With several workers one may be ready before all are.
+                return answers and self.log.count("\n  owner ") == self._launches
 
             try:
                 await eventually(ready, seconds, what="ready")
@@ -229,6 +238,10 @@ class Server:
         assert process is not None, "not started"
         await eventually(lambda: process.poll() is not None, seconds, what="the server ends")
         return process.returncode
+
+    def is_draining(self) -> bool:
+        """Whether it drains, with all its workers; for the first stop."""
+        return self.log.count('"draining"') == self.workers
 
     def kill(self) -> None:
         """SIGKILL to the server alone; its store has to notice by itself."""

@@ -71,6 +71,9 @@ class Broker:
         """Whether the subscription is up, as far as anybody can tell."""
         return self._standing.is_set()
 
+    async def comes_to_stand(self) -> None:
+        await self._standing.wait()
+
     async def subscribe(self, slug: str) -> None:
         """Listen to a blog's announcements; returns once the server has confirmed it.
 

@@ -13,6 +13,7 @@ from tests.browser.pages import Opened, call, connected, scrolled, shown, signed
 from tests.support import Server, TcpProxy, eventually
 
 
+@pytest.mark.parametrize("server", [(), ("--workers", "2")], indirect=True, ids=["one", "two"])
 async def test_a_post_from_the_phone_is_on_both_pages_and_the_screen(
     server: Server, opened: Opened
 ) -> None:
@@ -133,6 +134,7 @@ async def test_who_was_away_gets_exactly_what_it_missed(server: Server, opened: 
         await expect(page.get_by_text("You have every post up to")).to_be_hidden()
 
 
+@pytest.mark.parametrize("server", [(), ("--workers", "2")], indirect=True, ids=["one", "two"])
 async def test_pages_live_through_a_restart_of_the_server(server: Server, opened: Opened) -> None:
     await server.post("Before the restart.")
     page = await opened(f"{server.url}/live")

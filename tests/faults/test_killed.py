@@ -48,8 +48,15 @@ async def followed(server: Server, count: int = 3) -> AsyncIterator[list[Watcher
             await watcher.stop()
 
 
-async def test_a_server_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    async with Server(tmp_path) as server, followed(server) as watchers, Poster(server) as poster:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_killed_in_mid_burst_loses_and_doubles_nothing(
+    tmp_path: Path, workers: str
+) -> None:
+    async with (
+        Server(tmp_path, "--workers", workers) as server,
+        followed(server) as watchers,
+        Poster(server) as poster,
+    ):
         # A burst for each kill: everybody is back before the next, so that it cuts them off again.
         for prefix, share in (("first", 60), ("second", 210)):
             storm = asyncio.create_task(poster.storm(150, prefix=prefix))
@@ -69,8 +76,15 @@ async def test_a_server_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: 
         assert watcher.told_afresh == 0, "its cursor was good all the time"
 
 
-async def test_a_store_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    async with Server(tmp_path) as server, followed(server) as watchers, Poster(server) as poster:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_store_killed_in_mid_burst_loses_and_doubles_nothing(
+    tmp_path: Path, workers: str
+) -> None:
+    async with (
+        Server(tmp_path, "--workers", workers) as server,
+        followed(server) as watchers,
+        Poster(server) as poster,
+    ):
         storm = asyncio.create_task(poster.storm(300))
         pids = set()
         for share in (60, 160):
@@ -109,8 +123,15 @@ async def test_both_killed_at_once_in_mid_burst_lose_and_double_nothing(tmp_path
     truth.check(*watchers)
 
 
-async def test_a_graceful_stop_in_mid_burst_answers_what_was_taken(tmp_path: Path) -> None:
-    async with Server(tmp_path) as server, followed(server) as watchers, Poster(server) as poster:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_graceful_stop_in_mid_burst_answers_what_was_taken(
+    tmp_path: Path, workers: str
+) -> None:
+    async with (
+        Server(tmp_path, "--workers", workers) as server,
+        followed(server) as watchers,
+        Poster(server) as poster,
+    ):
         storm = asyncio.create_task(poster.storm(300))
         await acknowledged(poster, 60)
         await server.restart()

@@ -391,7 +391,7 @@ async def test_a_graceful_stop_answers_whoever_is_there(tmp_path: Path) -> None:
             viewers = [await stack.enter_async_context(connect(url)) for _ in range(5)]
             assert server.process is not None
             server.process.send_signal(signal.SIGTERM)
-            await eventually(lambda: '"draining"' in server.log)
+            await eventually(server.is_draining)
 
             writer.write(body[5:])
             assert b" 201 " in await reader.readuntil(b"\r\n")
@@ -423,7 +423,7 @@ async def test_while_draining_it_is_not_ready(tmp_path: Path) -> None:
             assert (await http.get("/readyz")).status_code == 200
             assert server.process is not None
             server.process.send_signal(signal.SIGTERM)
-            await eventually(lambda: '"draining"' in server.log)
+            await eventually(server.is_draining)
 
             ready = await http.get("/readyz")
 
