@@ -167,7 +167,11 @@ class Server:
         self._log = directory / f"server-{self.port}.log"
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(
