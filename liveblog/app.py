@@ -65,10 +65,10 @@ async def stored(settings: Settings) -> AsyncIterator[Store]:
             stack.push_async_callback(embedded.stop)
             _keep_running(stack, embedded.watch(), "store watch")
             url = embedded.url
-        connection = Connection(url, embedded.folder if embedded else None)
+        connection = Connection(url, embedded.folder if embedded else None, settings.replicas)
         stack.push_async_callback(connection.close)
         facts = await connection.look()
-        _log.info("store", server=facts.name, version=facts.version, durability=facts.durability)
+        _log.info("store", server=str(facts), durability=facts.durability)
         if not facts.has_room:
             _log.error("store_full", folder=str(settings.data))
         on_retracted = None

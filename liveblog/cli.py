@@ -391,22 +391,27 @@ def doctor(**options: str | None) -> None:
                 where = shown(connection.url)
                 say(
                     facts.has_room,
-                    f"store: {facts.name} {facts.version} at {where}, "
+                    f"store: {facts} at {where}, "
                     + ("takes writes" if facts.has_room else NO_ROOM),
                     f"Make room on the disk under {settings.data}.",
                 )
                 say(
                     facts.durability != "best-effort",
-                    f"durability: {facts.durability}",
+                    f"durability: {facts.durability}"
+                    + (f", {connection.replicas} of {facts.replicas} replicas confirm each write")
+                    * bool(connection.replicas),
                     "An acknowledged post can be lost. Turn on appendonly, with appendfsync always "
-                    "or a server that has WAITAOF (Redis 7.2, Valkey).",
+                    "or a server that has WAITAOF (Redis 7.2, Valkey); or have replicas confirm "
+                    "each write, with LIVEBLOG_REPLICAS.",
                 )
                 if settings.redis_url is None:
                     # It is the same clock: comparing the two would be good whatever it shows.
                     say(True, f"clock: it is {now():%Y-%m-%d %H:%M:%S} UTC here; compare a watch")
                 else:
-                    seconds, micros = await connection.guarded(connection.redis.time)
-                    off = abs(time.time() - seconds - micros / 1e6)
+                    clocks = await connection.each(lambda redis: redis.time())
+                    off = max(
+                        abs(time.time() - seconds - micros / 1e6) for seconds, micros in clocks
+                    )
                     say(
                         off < CLOCK_OFF_SECONDS,
                         f"clock: {off:.1f} s from the store's",
@@ -467,7 +472,8 @@ async def _store(settings: Settings) -> AsyncIterator[Connection]:
         embedded = EmbeddedStore(settings.data)
         await embedded.start()
         url = embedded.url
-    connection = Connection(url, None if settings.redis_url else settings.data / "store")
+    folder = None if settings.redis_url else settings.data / "store"
+    connection = Connection(url, folder, settings.replicas)
     try:
         await connection.look()
         yield connection

@@ -18,6 +18,7 @@ PREFIXED = (
     "drain_seconds",
     "viewers_most",
     "viewers_per_address",
+    "replicas",
 )
 OWNER_TOKEN_SHORTEST = 16
 PLAIN = {"host": "HOST", "port": "PORT", "workers": "WEB_CONCURRENCY", "redis_url": "REDIS_URL"}
@@ -34,6 +35,7 @@ _TAKES = {
     "drain_seconds": "a number of seconds from 0 to 3600",
     "viewers_most": "a whole number from 1 to 1000000",
     "viewers_per_address": "a whole number from 1 to 1000000",
+    "replicas": "a whole number from 0 to 16",
 }
 
 
@@ -56,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 20.0
     viewers_most: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     viewers_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
+    replicas: Annotated[int, msgspec.Meta(ge=0, le=16)] | None = None
 
     @property
     def data(self) -> Path:
@@ -108,6 +111,10 @@ def read(environment: Mapping[str, str], **options: object) -> Settings:
         raise SettingsError(
             "LIVEBLOG_OWNER_TOKEN is too short: take at least "
             f"{OWNER_TOKEN_SHORTEST} random characters."
+        )
+    if settings.replicas and settings.redis_url is None:
+        raise SettingsError(
+            "LIVEBLOG_REPLICAS needs a store named in REDIS_URL: the embedded one has no replicas."
         )
     if settings.public_url is not None:
         return msgspec.structs.replace(settings, public_url=_origin(settings.public_url))

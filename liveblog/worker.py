@@ -163,7 +163,7 @@ async def _opened(
     assignment: Assignment, line: Line[Assignment | Tell | Answer]
 ) -> AsyncIterator[Starlette]:
     folder = Path(assignment.store_folder) if assignment.store_folder is not None else None
-    connection = Connection(assignment.store_url, folder)
+    connection = Connection(assignment.store_url, folder, assignment.settings.replicas)
     try:
         await connection.look()
         store = Store(connection, on_retracted=lambda: line.say(Retracted()))

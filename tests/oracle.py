@@ -7,7 +7,8 @@ import contextlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from types import TracebackType
@@ -203,6 +204,19 @@ class Watcher:
                     self.chapter.entries.append(Heard.of(frame))
             # Iteration ends quietly on 1000 and 1001.
             raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+
+
+@asynccontextmanager
+async def followed(*servers: Server, count: int = 3) -> AsyncIterator[list[Watcher]]:
+    """Watchers that follow already, so many at each server."""
+    async with AsyncExitStack() as stack:
+        watchers = [
+            await stack.enter_async_context(Watcher(server.url))
+            for server in servers
+            for _ in range(count)
+        ]
+        await eventually(lambda: all(watcher.is_following for watcher in watchers), 10)
+        yield watchers
 
 
 class Poster:

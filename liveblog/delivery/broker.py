@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import contextlib
 import random
 import secrets
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import MovedError
 
+from liveblog.delivery.listener import Listener
 from liveblog.domain.errors import Unavailable
 from liveblog.store.connection import Connection
 from liveblog.store.keys import BlogKeys
 from liveblog.store.log import Announced, announced
+from liveblog.store.primary import Primary
 
-PROBE_AFTER_SECONDS = 3.0
-SILENT_SECONDS = 6.0
 SUBSCRIBE_SECONDS = 5.0
 RECONNECT_SECONDS = (0.05, 3.0)
+STAND_POLL_SECONDS = 0.02
 
 _log = structlog.get_logger()
 
 
 class Broker:
-    """One connection that listens to the channels of this process's blogs.
+    """What this process hears: a listener at each of the store's servers.
 
     The client library's own pub/sub resubscribes in secret and loses what was said meanwhile. Here
     every acknowledgement of a subscription, the first or a repeated one, is passed on, so that what
-    was missed is looked for; and a connection on which nothing is heard is probed through the same
-    path that announcements take.
+    was missed is looked for. Whatever was lost, with its server or because it moved to another,
+    is placed again, for ever.
     """
 
     def __init__(
@@ -45,34 +45,36 @@ class Broker:
         self._connection = connection
         self._on_entry = on_entry
         self._on_subscribed = on_subscribed
+        self._process = secrets.token_hex(6)
         self._wanted: dict[str, str] = {}
         self._acknowledged: dict[str, asyncio.Future[None]] = {}
-        self._probe = f"lb:probe:{secrets.token_hex(6)}"
-        self._listening: Any = None
-        self._heard_at = 0.0
-        self._standing = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._placed: dict[str, Listener] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unsettled = asyncio.Event()
         self.reconnects = 0
 
     def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._run(), name="broker"),
-            loop.create_task(self._watch(), name="broker watch"),
-        ]
+        self._own(self._keep_settled(), "broker")
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def stands(self) -> bool:
-        """Whether the subscription is up, as far as anybody can tell."""
-        return self._standing.is_set()
+        """Whether the subscription is up at every server, as far as anybody can tell."""
+        return (
+            bool(self._listeners)
+            and all(listener.stands for listener in self._listeners.values())
+            and self._wanted.keys() <= self._placed.keys()
+        )
 
     async def comes_to_stand(self) -> None:
-        await self._standing.wait()
+        while not self.stands:
+            await asyncio.sleep(STAND_POLL_SECONDS)
 
     async def subscribe(self, slug: str) -> None:
         """Listen to a blog's announcements; returns once the server has confirmed it.
@@ -86,8 +88,8 @@ class Broker:
         )
         try:
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                await self._standing.wait()
-                await self._send("SSUBSCRIBE", channel)
+                with contextlib.suppress(Unavailable):  # Then it is tried again with all others.
+                    await self._place(channel)
                 await confirmed
         except TimeoutError:
             await self.unsubscribe(slug)
@@ -97,68 +99,105 @@ class Broker:
         channel = BlogKeys(slug).channel
         self._wanted.pop(channel, None)
         self._acknowledged.pop(channel, None)
-        await self._send("SUNSUBSCRIBE", channel)
+        listener = self._placed.pop(channel, None)
+        if listener is not None:
+            await listener.unsubscribe(channel)
 
-    async def _send(self, command: str, channel: str) -> None:
-        if self._listening is None:
-            return
-        try:
-            await self._listening.send_command(command, channel)
-        except (RedisError, OSError):
-            self._standing.clear()  # The listener finds out by itself and begins again.
+    # -- where each channel is listened to
 
-    async def _run(self) -> None:
+    async def _keep_settled(self) -> None:
         shortest, longest = RECONNECT_SECONDS
         pause = shortest
+        clock = asyncio.get_running_loop().time
         while True:
-            connection: Any = self._connection.subscription()
-            try:
-                await connection.connect()
-                self._listening = connection
-                self._hear()
-                await connection.send_command("SSUBSCRIBE", self._probe)
-                for channel in list(self._wanted):
-                    await connection.send_command("SSUBSCRIBE", channel)
-                while True:
-                    message = await connection.read_response(timeout=math.inf)
-                    self._hear()
-                    self._take(message)
-                    pause = shortest
-            except (RedisError, OSError) as error:
-                _log.warning("subscription_lost", error=str(error) or type(error).__name__)
-            finally:
-                self._standing.clear()
-                self._listening = None
-                await connection.disconnect(nowait=True)
-            self.reconnects += 1
+            self._unsettled.clear()
+            await self._settle()
+            settled_at = clock()
+            await self._unsettled.wait()
+            if clock() - settled_at > longest:
+                pause = shortest
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(pause * 2, longest)
 
-    def _hear(self) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+    async def _settle(self) -> None:
+        try:
+            primaries = await self._connection.primaries()
+        except Unavailable as error:
+            self._unplaced(error)
+            return
+        here = {primary.url for primary in primaries}
+        for url in [url for url, each in self._listeners.items() if each.has_ended]:
+            if url not in here:
+                del self._listeners[url]
+        for primary in primaries:
+            self._listener_at(primary)
+        for channel in self._wanted.keys() - self._placed.keys():
+            try:
+                await self._place(channel)
+            except Unavailable as error:
+                self._unplaced(error)
 
-    def _take(self, message: list[Any]) -> None:
-        match message:
-            case [b"smessage", channel, payload]:
-                slug = self._wanted.get(channel.decode())
-                if slug is not None:
-                    self._announce(slug, payload)
-            case [b"ssubscribe", channel, _]:
-                name = channel.decode()
-                if name == self._probe:
-                    self._standing.set()
-                    return
-                waiting = self._acknowledged.get(name)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(None)
-                if name in self._wanted:
-                    self._on_subscribed(self._wanted[name])
-            case [b"sunsubscribe", channel, _]:
-                # Unasked for, it means that the channel's slot has moved to another server.
-                if channel.decode() in self._wanted:
-                    raise ConnectionError("the server ended a subscription")
+    def _unplaced(self, error: Unavailable) -> None:
+        _log.warning("subscription_not_placed", reason=error.reason)
+        self._connection.doubt()
+        self._unsettled.set()
 
-    def _announce(self, slug: str, payload: bytes) -> None:
+    async def _place(self, channel: str) -> None:
+        primary = await self._connection.primary_of(channel)
+        if channel in self._wanted:
+            listener = self._placed[channel] = self._listener_at(primary)
+            await listener.subscribe(channel)
+
+    def _listener_at(self, primary: Primary) -> Listener:
+        listener = self._listeners.get(primary.url)
+        if listener is None or listener.has_ended:
+            listener = self._listeners[primary.url] = Listener(
+                self._connection,
+                primary,
+                self._process,
+                on_heard=self._heard,
+                on_acknowledged=self._confirm,
+                on_lost=self._lost,
+            )
+            self._own(self._listen(listener), "listener")
+        return listener
+
+    async def _listen(self, listener: Listener) -> None:
+        try:
+            await listener.listen()
+        finally:
+            self.reconnects += 1
+            for channel in [each for each, at in self._placed.items() if at is listener]:
+                del self._placed[channel]
+            self._connection.doubt()
+            self._unsettled.set()
+
+    def _own(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- what a listener tells
+
+    def _confirm(self, channel: str) -> None:
+        waiting = self._acknowledged.get(channel)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+        if channel in self._wanted:
+            self._on_subscribed(self._wanted[channel])
+
+    def _lost(self, channel: str, moved: MovedError | None) -> None:
+        self._placed.pop(channel, None)
+        if moved is not None:
+            self._connection.moved(channel, moved)
+        else:
+            self._connection.doubt()
+        self._unsettled.set()
+
+    def _heard(self, channel: str, payload: bytes) -> None:
+        slug = self._wanted.get(channel)
+        if slug is None:
+            return
         try:
             entry = announced(payload)
         except (ValueError, msgspec.MsgspecError):
@@ -167,23 +206,3 @@ class Broker:
             self._on_subscribed(slug)
         else:
             self._on_entry(slug, entry)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            silent = asyncio.get_running_loop().time() - self._heard_at
-            listening = self._listening
-            if listening is None:
-                continue
-            if silent > SILENT_SECONDS:
-                _log.warning("subscription_silent", seconds=round(silent, 1))
-                self._standing.clear()
-                # Closing it under the reader makes the read fail, and the listener begins again.
-                await listening.disconnect(nowait=True)
-            elif silent > PROBE_AFTER_SECONDS:
-                try:
-                    await self._connection.guarded(
-                        lambda: self._connection.redis.execute_command("SPUBLISH", self._probe, "")
-                    )
-                except Unavailable:
-                    continue

@@ -557,7 +557,7 @@ class Hub:
                     channel.slug, self.process, len(channel.viewers)
                 )
             except Unavailable:
-                return
+                continue  # The other blogs may lie elsewhere.
             if total != channel.counted:
                 channel.counted = total
                 channel.say(frames.viewers(total))
@@ -570,8 +570,9 @@ class Hub:
             heads = await self.log.heads([channel.slug for channel in channels])
         except Unavailable:
             return
-        for channel, head, before in zip(channels, heads, held, strict=True):
-            channel.check(head, before)
+        for channel, before in zip(channels, held, strict=True):
+            if channel.slug in heads:
+                channel.check(heads[channel.slug], before)
 
     async def drain(self, seconds: float) -> None:
         """Send everybody away over `seconds`, so that they don't all come back at once."""

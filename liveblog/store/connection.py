@@ -1,210 +1,109 @@
-"""The connection to Redis: what server it must be, how scripts run, when a write is durable."""
+"""The connection to the store: which of its servers is asked, and what becomes of a failure."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from hashlib import sha1
-from importlib.resources import files
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
+    AskError,
+    ClusterDownError,
+    MovedError,
     RedisError,
-    ResponseError,
+    TryAgainError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from liveblog.domain.errors import Unavailable
-from liveblog.store import disk
-from liveblog.store.address import AddressError, checked, shown
-from liveblog.store.keys import LOOK
+from liveblog.store.address import AddressError, read
+from liveblog.store.primary import (
+    ANSWER_SECONDS,
+    LOOK_KEPT_SECONDS,
+    LOOK_SECONDS,
+    Call,
+    Durability,
+    Primary,
+    ServerFacts,
+)
+from liveblog.store.script import Script
+from liveblog.store.shared import Shared
+from liveblog.store.topology import topology
+from liveblog.store.trouble import CANT_TAKE, NO_ROOM, StoreRefused, unavailable
 
-OLDEST = (7, 0)
-CONNECTIONS_MOST = 64
-ANSWER_SECONDS = 5.0
-CONNECT_SECONDS = 2.0
-# Whoever asks whether the store is well wants to know soon, above all if it isn't.
-LOOK_SECONDS = 2.5
+# What the floors above need to know of the store's servers.
+__all__ = [
+    "ANSWER_SECONDS",
+    "CANT_TAKE",
+    "LOOK_KEPT_SECONDS",
+    "LOOK_SECONDS",
+    "NO_ROOM",
+    "Connection",
+    "Durability",
+    "Script",
+    "ServerFacts",
+    "StoreRefused",
+]
+
 LOOK_EVERY_SECONDS = 10.0
-LOOK_KEPT_SECONDS = 60
-DURABLE_MILLISECONDS = 3_000
+# A slot that moves refuses what needs several keys until all of them have arrived.
+MOVING_SECONDS = 2.0
+MOVING_PAUSE_SECONDS = 0.05
 
-CANT_REACH = "The store can't be reached at the moment. Please try again."
-CANT_TAKE = "The store can't take this at the moment. Please try again."
-NO_ROOM = "has no room left on its disk"
-_STATES: dict[type[Exception], str] = {
-    AuthenticationError: "doesn't know this user or password",
-    BusyLoadingError: "still loads its data",
-    NoPermissionError: "allows this user too little",
-    OutOfMemoryError: "takes no writes: its memory is full",
-    ReadOnlyError: "takes no writes: it is a replica",
-}
-_STATES_BY_CODE = {
-    "MISCONF": "takes no writes: it can't save to its disk",
-    "NOREPLICAS": "takes no writes: too few replicas are connected",
-}
-
-Durability = Literal["fsync", "replicated", "best-effort"]
+_WORST_FIRST: Sequence[Durability] = ("best-effort", "fsync", "replicated")
 _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
-class StoreRefused(Exception):
-    """A server that can't be the store; the message says which, why, and what to do.
-
-    `state` says which and why, and not where.
-    """
-
-    def __init__(self, message: str, state: str) -> None:
-        super().__init__(message)
-        self.state = state
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What the server said of itself at the last look."""
-
-    name: str
-    version: str
-    durability: Durability
-    waits: bool
-    has_room: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script and the SHA-1 by which the server knows it.
-
-    What a "write" changed is durable when it returns; a "lease" changes what may be lost.
-    """
-
-    name: str
-    text: str
-    sha: str
-    mode: Literal["read", "write", "lease"]
-
-    @classmethod
-    def load(cls, name: str, mode: Literal["read", "write", "lease"]) -> Script:
-        text = (files("liveblog.store") / "scripts" / f"{name}.lua").read_text("utf-8")
-        return cls(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest(), mode)
-
-
-_LOOK = Script.load("look", "write")
-
-
-class _Pool(BlockingConnectionPool):
-    """Counts how often one of its connections began, also anew."""
-
-    begun = 0
-
-    def make_connection(self) -> AbstractConnection:
-        connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
-        connection.register_connect_callback(self._count)
-        made: AbstractConnection = connection
-        return made
-
-    async def _count(self, _: AbstractConnection) -> None:
-        self.begun += 1
-
-
 class Connection:
-    """A pool of connections to one Redis, and the rules for using it.
+    """The servers of one store, and the rules for using them.
 
     Every error of the client becomes `Unavailable`: to whoever sent a request, the store can't
     take it now, and the same request may be sent again. `folder` is where the embedded store keeps
-    its file: without room there nothing is written.
+    its file. `replicas` must confirm each write; without a number, one where there is a failover.
     """
 
-    def __init__(self, url: str, folder: Path | None = None) -> None:
+    def __init__(self, url: str, folder: Path | None = None, replicas: int | None = None) -> None:
         try:
-            self.url = checked(url)
-            self._pool = _Pool.from_url(
-                url,
-                max_connections=CONNECTIONS_MOST,
-                timeout=ANSWER_SECONDS,
-                protocol=3,
-                socket_timeout=ANSWER_SECONDS,
-                socket_connect_timeout=CONNECT_SECONDS,
-                # Not after a timeout: whoever waits has waited long enough, and asks again anyway.
-                retry=Retry(
-                    ExponentialWithJitterBackoff(cap=0.5, base=0.05),
-                    2,
-                    supported_errors=(RedisConnectionError,),
-                ),
-            )
+            address = read(url)
+            self.url = address.url
+            if replicas is None:
+                replicas = 0 if address.kind == "single" else 1
+            self.replicas = replicas
+
+            def make(server: str, tag: str | None) -> Primary:
+                return Primary(
+                    server,
+                    replicas=self.replicas,
+                    folder=folder,
+                    is_clustered=address.kind == "cluster",
+                    tag=tag,
+                )
+
+            self._topology = topology(address, make)
         except AddressError as error:
             raise StoreRefused(f"REDIS_URL {error}", "can't be used") from None
         except ValueError:
             raise StoreRefused("REDIS_URL can't be read.", "can't be used") from None
-        # redis-py types its commands for both worlds at once, sync and async; its answers are
-        # checked where they are read.
-        self.redis: Any = Redis(connection_pool=self._pool)
-        self._folder = folder
-        self._waits = False
-        self._refusal: StoreRefused | None = None
-        self._vouched = 0
-        self._looks = 0
-        self._looking = asyncio.Lock()
-        self._seen: ServerFacts | StoreRefused | Unavailable | None = None
+        self._looked: Shared[ServerFacts] = Shared(self._look)
 
     async def close(self) -> None:
-        await self.redis.aclose()
-        await self._pool.aclose()
+        await self._topology.close()
 
-    def subscription(self) -> AbstractConnection:
-        """A connection of its own for pub/sub, not yet connected; it never reconnects by itself.
-
-        RESP2, so that a message is an answer like any other and nothing resubscribes in secret.
-        """
-        pool: Any = ConnectionPool.from_url(
-            self.url,
-            protocol=2,
-            socket_connect_timeout=CONNECT_SECONDS,
-            retry=Retry(ExponentialWithJitterBackoff(), 0),
-        )
-        connection: AbstractConnection = pool.make_connection()
-        return connection
+    # -- what it is
 
     async def look(self) -> ServerFacts:
-        """Ask the server what it is, and whether it takes writes: by one that expires.
+        """Ask the servers what they are, and whether they take writes: by one that expires.
 
         Who asks at the same time shares a look that began after they asked.
 
-        Raises: StoreRefused where it can't be the store; Unavailable where it doesn't answer, or
+        Raises: StoreRefused where one can't be the store; Unavailable where one doesn't answer, or
         takes no writes.
         """
-        asked = self._looks
-        async with self._looking:
-            if self._looks == asked:
-                self._looks += 1
-                try:
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        self._seen = await self._look()
-                except TimeoutError as error:
-                    self._seen = _unavailable(error)
-                except (StoreRefused, Unavailable) as error:
-                    self._seen = error
-                except BaseException:
-                    self._looks -= 1
-                    raise
-            seen = self._seen
-        if isinstance(seen, ServerFacts):
-            return seen
-        assert seen is not None
-        raise seen
+        return await self._looked()
 
     async def keep_looking(self) -> None:
         """Looks again and again, as settings may change while a server runs; until cancelled."""
@@ -223,60 +122,38 @@ class Connection:
             before = now
 
     async def _look(self) -> ServerFacts:
-        begun = self._pool.begun
-        info = await self.guarded(lambda: self.redis.info("everything"))
         try:
-            facts = await self._judged(info)
-        except StoreRefused as refusal:
-            self._refusal, self._vouched = refusal, begun
-            raise
-        self._refusal, self._waits = None, facts.waits
-        if facts.has_room:
-            await self.guarded(lambda: self._send(_LOOK, [LOOK], [LOOK_KEPT_SECONDS]))
-        self._vouched = begun
-        return facts
+            async with asyncio.timeout(LOOK_SECONDS):
+                seen = await self._look_at_each()
+        except TimeoutError as error:
+            self._topology.doubt()
+            raise unavailable(error) from error
+        facts = [each for each in seen if isinstance(each, ServerFacts)]
+        failures = [each for each in seen if isinstance(each, BaseException)]
+        if failures:
+            self._topology.doubt()
+            # What nobody mends by waiting first.
+            raise min(failures, key=lambda each: not isinstance(each, StoreRefused))
+        weakest = min(facts, key=lambda each: _WORST_FIRST.index(each.durability))
+        return replace(
+            weakest,
+            has_room=all(each.has_room for each in facts),
+            replicas=min(each.replicas for each in facts),
+            primaries=len(facts),
+        )
 
-    async def _judged(self, info: dict[str, Any]) -> ServerFacts:
-        is_valkey = "valkey_version" in info
-        name = "Valkey" if is_valkey else "Redis"
-        version = str(info.get("valkey_version") or info.get("redis_version") or "0")
-        numbers = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-        refusal = _refusal(info, numbers)
-        if refusal is not None:
-            state, remedy = refusal
-            server = f"{name} {version}"
-            raise StoreRefused(
-                f"{server} at {shown(self.url)} {state}. {remedy}", f"{server} {state}"
+    async def _look_at_each(self) -> list[ServerFacts | BaseException]:
+        while True:
+            await self._topology.find()
+            seen = await asyncio.gather(
+                *(primary.look() for primary in self._topology.primaries), return_exceptions=True
             )
-        durability, waits = await self._durability(info, is_valkey, numbers)
-        return ServerFacts(name, version, durability, waits, self._has_room())
+            # What a look writes may have moved elsewhere, to be found there.
+            if not any(isinstance(each, Exception) and _has_moved(each) for each in seen):
+                return seen
+            await asyncio.sleep(MOVING_PAUSE_SECONDS)
 
-    def _has_room(self) -> bool:
-        return self._folder is None or disk.has_room(self._folder)
-
-    def _check_writable(self) -> None:
-        if self._refusal is not None:
-            raise Unavailable(CANT_TAKE, state=self._refusal.state, reason=str(self._refusal))
-        if not self._has_room():
-            raise Unavailable(
-                CANT_TAKE, state=NO_ROOM, reason=f"The disk under {self._folder} is full."
-            )
-
-    async def _durability(
-        self, info: dict[str, Any], is_valkey: bool, numbers: tuple[int, ...]
-    ) -> tuple[Durability, bool]:
-        if not info.get("aof_enabled"):
-            return "best-effort", False
-        if is_valkey or numbers >= (7, 2):
-            return "fsync", not await self._fsyncs_always()
-        return ("fsync", False) if await self._fsyncs_always() else ("best-effort", False)
-
-    async def _fsyncs_always(self) -> bool:
-        try:
-            setting = await self.redis.config_get("appendfsync")
-        except RedisError:
-            return False  # Hosted servers often forbid CONFIG; then WAITAOF has to tell.
-        return setting.get("appendfsync", setting.get(b"appendfsync")) in ("always", b"always")
+    # -- what runs on it
 
     async def run(
         self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
@@ -288,114 +165,144 @@ class Connection:
 
         Raises: Unavailable.
         """
-        if script.mode == "write" and self._vouched < 0:
-            await self._vouch()
-        if script.mode != "read":
-            self._check_writable()
-        answer = await self.guarded(lambda: self._send(script, keys, args))
-        if script.mode == "write":
-            await self._vouch()
-        return answer
+        return await self._run(Call.of(script, keys, args))
 
-    async def _vouch(self) -> None:
-        """A new connection may lead to a server that was started anew, with other settings.
+    async def ask(self, command: str, key: str, *args: str | bytes | int) -> Any:
+        """What a command that only reads comes to. Raises: Unavailable."""
+        return await self._run(Call("read", key, (command, key, *args)))
 
-        What it acknowledged counts once it has been looked at: the look's own write came after, and
-        isn't durable unless that one is.
+    async def tell(self, command: str, key: str, *args: str | bytes | int) -> Any:
+        """A command that may be sent twice and writes; durable as a script. Raises: Unavailable."""
+        return await self._run(Call("write", key, (command, key, *args)))
+
+    async def ask_all(
+        self, command: str, keys: Sequence[str], *args: str | bytes | int
+    ) -> list[Any]:
+        """What `ask` gives of each key, in one round trip to each server.
+
+        An `Unavailable` stands for what a server didn't tell. Raises: Unavailable where none can
+        be asked.
         """
-        begun = self._pool.begun
-        while self._vouched < begun:
+        await self._guarded(self._topology.found)
+        calls = [Call("read", key, (command, key, *args)) for key in keys]
+        answers: list[Any] = [None] * len(calls)
+        parts: dict[Primary, list[int]] = {}
+        for place, call in enumerate(calls):
             try:
-                await self.look()
-            except StoreRefused as refusal:
-                raise Unavailable(CANT_TAKE, state=refusal.state, reason=str(refusal)) from refusal
+                parts.setdefault(self._topology.primary_of(call.key), []).append(place)
+            except Unavailable as error:
+                answers[place] = error
 
-    async def _send(
-        self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
-    ) -> Any:
-        if script.mode == "write" and self._waits:
-            return await self._run_and_wait(script, keys, args)
-        command = "EVALSHA_RO" if script.mode == "read" else "EVALSHA"
-        try:
-            return await self.redis.execute_command(command, script.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            # EVAL_RO doesn't always leave the script in the cache: load it, then ask again.
-            await self.redis.script_load(script.text)
-            return await self.redis.execute_command(command, script.sha, len(keys), *keys, *args)
+        async def take(primary: Primary, places: list[int]) -> None:
+            found: Sequence[Any]
+            try:
+                found = await self._guarded(
+                    lambda: primary.run_together([calls[place] for place in places])
+                )
+            except Unavailable as error:
+                self._topology.doubt()
+                found = [error] * len(places)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = await self._found(calls[place], answer)
 
-    async def _run_and_wait(
-        self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
-    ) -> Any:
-        # WAITAOF speaks of the writes of its own connection: both go through one pipeline.
-        async with self.redis.pipeline(transaction=False) as pipe:
-            pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
-            pipe.execute_command("WAITAOF", 1, 0, DURABLE_MILLISECONDS)
-            result, waited = await pipe.execute(raise_on_error=False)
-            if isinstance(result, NoScriptError):
-                await self.redis.script_load(script.text)
-                pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
-                pipe.execute_command("WAITAOF", 1, 0, DURABLE_MILLISECONDS)
-                result, waited = await pipe.execute(raise_on_error=False)
-        if isinstance(result, Exception):
-            raise result
-        if isinstance(waited, Exception):
-            # Its settings aren't what they were: the same request, sent again, meets the new ones.
-            self._vouched = -1
-            raise waited
-        if waited[0] < 1:
-            raise Unavailable(
-                CANT_TAKE,
-                state="is slow to write to its disk",
-                reason="The store didn't confirm in time that the change is on disk.",
+        await asyncio.gather(*(take(*part) for part in parts.items()))
+        return answers
+
+    async def _found(self, call: Call, answer: Any) -> Any:
+        if isinstance(answer, (AskError, TryAgainError)):
+            # It has moved: that is followed for each by itself.
+            try:
+                return await self._run(call)
+            except Unavailable as error:
+                return error
+        return unavailable(answer) if isinstance(answer, Exception) else answer
+
+    async def _run(self, call: Call) -> Any:
+        async def follow() -> Any:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._follow(call)
+            except TimeoutError:
+                self._topology.doubt()
+                raise
+
+        return await self._guarded(follow)
+
+    async def _follow(self, call: Call) -> Any:
+        """Run a call where its key is, wherever that has moved meanwhile."""
+        until = asyncio.get_running_loop().time() + MOVING_SECONDS
+        await self._topology.found()
+        primary, asking = self._topology.primary_of(call.key), False
+        pause = 0.0
+        while True:
+            try:
+                return await primary.run(call, asking=asking)
+            except (RedisError, OSError, Unavailable) as error:
+                primary, asking = await self._elsewhere(call, error, primary)
+                if asyncio.get_running_loop().time() > until:
+                    raise
+            # Only from the second time on: two nodes may each believe that the other has it.
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = MOVING_PAUSE_SECONDS
+
+    async def _elsewhere(self, call: Call, error: Exception, was: Primary) -> tuple[Primary, bool]:
+        """Where to try next, and whether to ask there by way of exception. Raises: `error`."""
+        match error:
+            case MovedError():
+                self._topology.moved(call.key, error.host, error.port)
+            case AskError():
+                return self._topology.at(error.host, error.port), True
+            case TryAgainError():
+                pass
+            case ClusterDownError():
+                await self._topology.found_lately()
+            case _:
+                await self._topology.found_lately()
+                if self._topology.primary_of(call.key) is was:
+                    raise error
+        return self._topology.primary_of(call.key), False
+
+    async def each(self, call: Callable[[Any], Awaitable[_T]]) -> list[_T]:
+        """What `call` gives at each server. Raises: Unavailable."""
+
+        async def give() -> list[_T]:
+            await self._topology.found()
+            return list(
+                await asyncio.gather(*(call(primary.redis) for primary in self._topology.primaries))
             )
-        return result
 
-    async def written(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """As `guarded`, for a call that writes; not where nothing may be written now."""
-        self._check_writable()
-        return await self.guarded(call)
+        return await self._guarded(give)
 
-    async def guarded(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    async def _guarded(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """What `call` returns. Raises: Unavailable for whatever Redis or the network did."""
         try:
             return await call()
-        except (TimeoutError, RedisError, OSError) as error:
-            raise _unavailable(error) from error
+        except (TimeoutError, RedisError, OSError, StoreRefused) as error:
+            raise unavailable(error) from error
+
+    # -- what a subscription needs
+
+    async def primaries(self) -> list[Primary]:
+        """Every server that something is announced on. Raises: Unavailable."""
+        await self._guarded(self._topology.found)
+        return self._topology.primaries
+
+    async def primary_of(self, key: str) -> Primary:
+        """The server that has `key`, or announces on the channel of that name.
+
+        Raises: Unavailable.
+        """
+        await self._guarded(self._topology.found)
+        return self._topology.primary_of(key)
+
+    def doubt(self) -> None:
+        """Something isn't where it was looked for: find the servers again before the next use."""
+        self._topology.doubt()
+
+    def moved(self, key: str, error: MovedError) -> None:
+        """A server says that another has `key` now."""
+        self._topology.moved(key, error.host, error.port)
 
 
-def _refusal(info: dict[str, Any], numbers: tuple[int, ...]) -> tuple[str, str] | None:
-    """Why a server can't be the store, and what to do."""
-    if numbers < OLDEST:
-        return (
-            "is too old: sharded pub/sub needs Redis 7.0 or any Valkey",
-            "Upgrade it, or unset REDIS_URL to use the embedded store.",
-        )
-    if info.get("cluster_enabled"):
-        return (
-            "is a node of a cluster, which this version can't use",
-            "Name a single server in REDIS_URL.",
-        )
-    if info.get("role") != "master":
-        return "is a replica and takes no writes", "Name its primary in REDIS_URL."
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction":
-        return (
-            f"evicts keys (maxmemory-policy {policy}): posts would vanish",
-            "Set maxmemory-policy to noeviction.",
-        )
-    return None
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    """What the client's error means, in words that show nothing of where the store is."""
-    reason = str(error) or type(error).__name__
-    for kind, state in _STATES.items():
-        if isinstance(error, kind):
-            return Unavailable(CANT_TAKE, state=state, reason=reason)
-    if isinstance(error, ResponseError):
-        if "ACL failure in script" in reason or "The user executing the script" in reason:
-            return Unavailable(CANT_TAKE, state=_STATES[NoPermissionError], reason=reason)
-        code = reason.split(" ", 1)[0]
-        state = _STATES_BY_CODE.get(code, "refuses what it is asked")
-        return Unavailable(CANT_TAKE, state=state, reason=reason)
-    return Unavailable(CANT_REACH, reason=reason)
+def _has_moved(error: Exception) -> bool:
+    return isinstance(error.__cause__, (AskError, TryAgainError))

@@ -60,21 +60,19 @@ class Forgetting:
 
     async def _rewrite(self) -> str:
         """Why it wasn't rewritten; nothing if it was."""
-        redis = self._connection.redis
-        setting = await self._connection.guarded(
-            lambda: redis.config_get("auto-aof-rewrite-percentage")
+        [setting] = await self._connection.each(
+            lambda redis: redis.config_get("auto-aof-rewrite-percentage")
         )
         if setting.get("auto-aof-rewrite-percentage") == "0":
             return "rewriting is switched off, as for a backup"
         if not disk.has_room(self._folder, disk.size(self._folder / "appendonlydir")):
             return "the disk has no room for a second copy of what is stored"
-        await self._connection.guarded(redis.bgrewriteaof)
+        await self._connection.each(lambda redis: redis.bgrewriteaof())
         async with asyncio.timeout(REWRITE_MOST_SECONDS):
             while True:
                 await asyncio.sleep(POLL_SECONDS)
-                info: dict[str, Any] = await self._connection.guarded(
-                    lambda: redis.info("persistence")
-                )
+                info: dict[str, Any]
+                [info] = await self._connection.each(lambda redis: redis.info("persistence"))
                 if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]):
                     break
         return "" if info["aof_last_bgrewrite_status"] == "ok" else "the store failed at it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BLOGS = "lb:blogs"
-# Hash: what is written to see whether writes are taken; it expires.
 LOOK = "lb:look"
 
 
@@ -116,3 +115,27 @@ def sessions_of(person_id: str) -> str:
 def blogs_of(person_id: str) -> str:
     """Set: the slugs of the blogs that a person has a part in."""
     return f"lb:person:{person_id}:blogs"
+
+
+def look(tag: str) -> str:
+    """Hash: what is written to see whether writes are taken, of a tag that lies where it is asked;
+    it expires.
+    """
+    return LOOK + tag
+
+
+def hash_tag(key: str) -> str:
+    """What keeps another key where this one lies (Redis Cluster specification, "Hash tags")."""
+    start = key.find("{")
+    end = key.find("}", start + 1)
+    return key[start : end + 1] if 0 <= start < end - 1 else f"{{{key}}}"
+
+
+def touched(key: str) -> str:
+    """String: what is written after a change, and lies with `key`; it expires."""
+    return f"lb:touched:{hash_tag(key)}"
+
+
+def probe(tag: str, process: str) -> str:
+    """The channel on which a process hears itself, of a tag that lies where it listens."""
+    return f"lb:probe:{tag}{process}"

@@ -142,7 +142,7 @@ class Log:
         """Raises: Conflict where the slug is taken."""
         keys = BlogKeys(blog.slug)
         # Listed first: a blog that exists is never missing from the list.
-        await self._connection.written(lambda: self._connection.redis.sadd(BLOGS, blog.slug))
+        await self._connection.tell("SADD", BLOGS, blog.slug)
         epoch = secrets.token_hex(5)
         made = await self._connection.run(
             _CREATE, [keys.head, keys.blog, keys.tags], [epoch, _encode(blog)]
@@ -151,31 +151,23 @@ class Log:
             raise Conflict(f"There is a blog at /{blog.slug} already; take another slug.")
 
     async def blogs(self) -> list[Blog]:
-        slugs = await self._connection.guarded(lambda: self._connection.redis.smembers(BLOGS))
-
-        async def read() -> list[Any]:
-            async with self._connection.redis.pipeline(transaction=False) as pipe:
-                for slug in sorted(slugs):
-                    pipe.get(BlogKeys(slug.decode()).blog)
-                found: list[Any] = await pipe.execute()
-                return found
-
-        return [_blog(body) for body in await self._connection.guarded(read) if body]
+        slugs = sorted(slug.decode() for slug in await self._connection.ask("SMEMBERS", BLOGS))
+        found = await self._connection.ask_all("GET", [BlogKeys(slug).blog for slug in slugs])
+        for body in found:
+            if isinstance(body, Unavailable):
+                raise body
+        return [_blog(body) for body in found if body]
 
     async def blog(self, slug: str) -> Blog:
         """Raises: NotFound."""
-        body = await self._connection.guarded(
-            lambda: self._connection.redis.get(BlogKeys(slug).blog)
-        )
+        body = await self._connection.ask("GET", BlogKeys(slug).blog)
         if body is None:
             raise _no_blog(slug)
         return _blog(body)
 
     async def post(self, slug: str, id: str) -> Post:
         """Raises: NotFound."""
-        body = await self._connection.guarded(
-            lambda: self._connection.redis.hget(BlogKeys(slug).posts, id)
-        )
+        body = await self._connection.ask("HGET", BlogKeys(slug).posts, id)
         if body is None:
             raise NotFound("There is no such post; it may have been removed.")
         return _post(body)
@@ -364,20 +356,19 @@ class Log:
             int(people_count),
         )
 
-    async def heads(self, slugs: Sequence[str]) -> list[Cursor | None]:
-        """The head of each blog, None where there is no such blog."""
+    async def heads(self, slugs: Sequence[str]) -> dict[str, Cursor | None]:
+        """The head of each blog, None where there is no such blog.
 
-        async def read() -> list[Any]:
-            async with self._connection.redis.pipeline(transaction=False) as pipe:
-                for slug in slugs:
-                    pipe.hmget(BlogKeys(slug).head, ["epoch", "offset", "tag"])
-                found: list[Any] = await pipe.execute()
-                return found
-
-        return [
-            Cursor(epoch.decode(), int(offset), tag.decode()) if epoch else None
-            for epoch, offset, tag in await self._connection.guarded(read)
-        ]
+        Those whose server doesn't answer are left out.
+        """
+        found = await self._connection.ask_all(
+            "HMGET", [BlogKeys(slug).head for slug in slugs], "epoch", "offset", "tag"
+        )
+        return {
+            slug: _head(*at)
+            for slug, at in zip(slugs, found, strict=True)
+            if not isinstance(at, Unavailable)
+        }
 
     async def count_viewers(self, slug: str, process: str, count: int) -> int:
         """Renew this process's lease on `count` viewers; the sum over all processes."""
@@ -406,6 +397,10 @@ def checked_key(key: str) -> str:
 def _entry(cursor: Cursor, body: bytes) -> Entry:
     stored = _stored(body)
     return Entry(cursor, stored.action, stored.id, stored.post, stored.blog)
+
+
+def _head(epoch: bytes | None, offset: bytes, tag: bytes) -> Cursor | None:
+    return Cursor(epoch.decode(), int(offset), tag.decode()) if epoch else None
 
 
 def _placed(page: Any) -> tuple[Placed, ...]:

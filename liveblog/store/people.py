@@ -91,7 +91,6 @@ class People:
     def __init__(self, connection: Connection, owner_hash: str = "") -> None:
         self._connection = connection
         self._owner_hash = owner_hash
-        self._redis = connection.redis
 
     async def invite(self, invitation: Invitation) -> None:
         blog = BlogKeys(invitation.blog)
@@ -117,7 +116,7 @@ class People:
         already when the person was removed; KeyReused where it was another who joined so.
         """
         blog = BlogKeys(slug)
-        invitation = await self._connection.guarded(lambda: self._redis.hget(blog.invitations, id))
+        invitation = await self._connection.ask("HGET", blog.invitations, id)
         if invitation is None:
             raise dead_invitation()
         role = msgspec.json.decode(invitation, type=_StoredInvitation).role
@@ -146,7 +145,7 @@ class People:
         if answer[0] != b"joined":
             raise dead_invitation()
         person_id = answer[1].decode()
-        await self._connection.written(lambda: self._redis.sadd(keys.blogs_of(person_id), slug))
+        await self._connection.tell("SADD", keys.blogs_of(person_id), slug)
         return _read_member(person_id, answer[2])
 
     async def revoke(self, slug: str, id: str) -> None:
@@ -161,29 +160,23 @@ class People:
             await self._leave(slug, person_id.decode())
 
     async def members(self, slug: str) -> list[Member]:
-        stored = await self._connection.guarded(lambda: self._redis.hgetall(BlogKeys(slug).people))
+        stored = await self._connection.ask("HGETALL", BlogKeys(slug).people)
         members = [_read_member(id.decode(), body) for id, body in stored.items()]
         return sorted(members, key=lambda member: (member.joined_at, member.person.id))
 
     async def member(self, slug: str, person_id: str) -> Member:
         """Raises: NotFound."""
-        body = await self._connection.guarded(
-            lambda: self._redis.hget(BlogKeys(slug).people, person_id)
-        )
+        body = await self._connection.ask("HGET", BlogKeys(slug).people, person_id)
         if body is None:
             raise _nobody()
         return _read_member(person_id, body)
 
     async def role(self, slug: str, person_id: str) -> Role:
-        body = await self._connection.guarded(
-            lambda: self._redis.hget(BlogKeys(slug).people, person_id)
-        )
+        body = await self._connection.ask("HGET", BlogKeys(slug).people, person_id)
         return Role(_member(body).role) if body else Role.VIEWER
 
     async def roles(self, person_id: str) -> dict[str, Role]:
-        slugs = await self._connection.guarded(
-            lambda: self._redis.smembers(keys.blogs_of(person_id))
-        )
+        slugs = await self._connection.ask("SMEMBERS", keys.blogs_of(person_id))
         found = {slug.decode(): await self.role(slug.decode(), person_id) for slug in sorted(slugs)}
         return {slug: role for slug, role in found.items() if role > Role.VIEWER}
 
@@ -213,21 +206,19 @@ class People:
         # Their part in the blog is gone already, so each step may be late but none may be left out.
         if not await self.roles(person_id):
             await self._end_sessions(person_id)
-        await self._connection.written(lambda: self._redis.srem(keys.blogs_of(person_id), slug))
+        await self._connection.tell("SREM", keys.blogs_of(person_id), slug)
 
     async def begin_session(self, token: str, session: Session) -> None:
         token_hash = hashed(token)
         owner_hash = self._owner_hash if session.owner else None
         body = _encode(_StoredSession(session.person, token_hash, owner_hash))
         of = keys.sessions_of(session.person.id)
-        await self._connection.written(lambda: self._redis.sadd(of, token_hash))
-        await self._connection.written(lambda: self._redis.expire(of, SESSION_SECONDS))
-        await self._connection.written(
-            lambda: self._redis.set(keys.session(token_hash), body, ex=SESSION_SECONDS)
-        )
+        await self._connection.tell("SADD", of, token_hash)
+        await self._connection.tell("EXPIRE", of, SESSION_SECONDS)
+        await self._connection.tell("SET", keys.session(token_hash), body, "EX", SESSION_SECONDS)
 
     async def session(self, token: str) -> Session | None:
-        body = await self._connection.guarded(lambda: self._redis.get(keys.session(hashed(token))))
+        body = await self._connection.ask("GET", keys.session(hashed(token)))
         if body is None:
             return None
         stored = _session(body)
@@ -238,23 +229,23 @@ class People:
     async def end_session(self, session: Session) -> None:
         of = keys.sessions_of(session.person.id)
         await self._delete(keys.session(session.token_hash))
-        await self._connection.written(lambda: self._redis.srem(of, session.token_hash))
+        await self._connection.tell("SREM", of, session.token_hash)
 
     async def _end_sessions(self, person_id: str) -> None:
         """Ends what invitations gave; what the owner's token gave stays."""
         of = keys.sessions_of(person_id)
-        for token_hash in await self._connection.guarded(lambda: self._redis.smembers(of)):
+        for token_hash in await self._connection.ask("SMEMBERS", of):
             await self._end_unless_owners(of, token_hash.decode())
 
     async def _end_unless_owners(self, of: str, token_hash: str) -> None:
         key = keys.session(token_hash)
-        body = await self._connection.guarded(lambda: self._redis.get(key))
+        body = await self._connection.ask("GET", key)
         if body is None or _session(body).owner_hash is None:
             await self._delete(key)
-            await self._connection.written(lambda: self._redis.srem(of, token_hash))
+            await self._connection.tell("SREM", of, token_hash)
 
     async def _delete(self, key: str) -> None:
-        await self._connection.written(lambda: self._redis.delete(key))
+        await self._connection.tell("DEL", key)
 
 
 def dead_invitation() -> Unauthenticated:

@@ -36,7 +36,7 @@ async def readyz(request: Request) -> Response:
     except Unavailable as error:
         store = f"The store {error.state}"
     else:
-        store, durability, ready = f"{facts.name} {facts.version}", facts.durability, facts.has_room
+        store, durability, ready = str(facts), facts.durability, facts.has_room
         if not facts.has_room:
             store += f" {NO_ROOM}"
     ready = ready and site.broker.stands and not site.hub.closing

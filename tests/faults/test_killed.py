@@ -6,15 +6,13 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from liveblog.store import holder
 from liveblog.store.connection import ANSWER_SECONDS, LOOK_SECONDS
-from tests.oracle import Poster, Truth, Watcher, all_hold, check_acknowledged
+from tests.oracle import Poster, Truth, all_hold, check_acknowledged, followed
 from tests.support import RedisServer, Server, eventually, within
 from tests.worlds import store_url, valkey_program
 
@@ -32,20 +30,6 @@ async def started_again(server: Server, before: int) -> None:
 
 async def acknowledged(poster: Poster, count: int) -> None:
     await eventually(lambda: len(poster.acknowledged) > count, 20)
-
-
-@asynccontextmanager
-async def followed(server: Server, count: int = 3) -> AsyncIterator[list[Watcher]]:
-    """Watchers that follow already."""
-    watchers = [Watcher(server.url) for _ in range(count)]
-    try:
-        for watcher in watchers:
-            await watcher.__aenter__()
-        await eventually(lambda: all(watcher.is_following for watcher in watchers), 10)
-        yield watchers
-    finally:
-        for watcher in watchers:
-            await watcher.stop()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

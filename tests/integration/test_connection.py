@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from liveblog.domain.errors import Unavailable
 from liveblog.domain.person import Person
@@ -269,3 +272,25 @@ async def test_without_room_on_the_disk_nothing_is_written_and_all_is_read(
 
 def test_a_disk_that_does_not_tell_has_room(tmp_path: Path) -> None:
     assert disk.has_room(tmp_path / "missing")
+
+
+async def test_a_server_that_hangs_up_at_once_is_unavailable_and_no_mistake_of_ours() -> None:
+    """On the real server's event loop, which has a word of its own for it."""
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        linger = struct.pack("ii", 1, 0)  # So that it ends by a reset.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def ask(port: int) -> list[str]:
+        async with connected(f"redis://127.0.0.1:{port}/0") as connection:
+            asked = [Log(connection).blog("live") for _ in range(200)]
+            errors = await asyncio.gather(*asked, return_exceptions=True)
+            return [type(error).__name__ for error in errors]
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        said = await asyncio.to_thread(uvloop.run, ask(port))
+
+    assert set(said) == {"Unavailable"}

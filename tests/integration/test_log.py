@@ -26,6 +26,7 @@ from liveblog.domain.errors import (
     Unavailable,
 )
 from liveblog.domain.post import Author, Post, drafted, edited
+from liveblog.store import log as store_log
 from liveblog.store.connection import Connection, Durability, Script, StoreRefused
 from liveblog.store.keys import BlogKeys
 from liveblog.store.log import (
@@ -137,6 +138,19 @@ async def test_a_slug_is_taken_once(world: World) -> None:
     assert (await world.log.backlog(world.slug, 0)).head.offset == 1
 
 
+async def test_a_blog_that_is_made_twice_by_the_client_library_is_made_once(world: World) -> None:
+    blog = a_blog()
+    keys = BlogKeys(blog.slug)
+    names = [keys.head, keys.blog, keys.tags]
+    words: list[str | bytes | int] = ["an epoch", b"{}"]
+
+    first = await world.connection.run(store_log._CREATE, names, words)
+    again = await world.connection.run(store_log._CREATE, names, words)
+    another = await world.connection.run(store_log._CREATE, names, ["another", b"{}"])
+
+    assert (first, again, another) == (1, 1, 0)
+
+
 async def test_a_new_log_begins_with_nothing(world: World) -> None:
     backlog = await world.log.backlog(world.slug, 0)
 
@@ -147,7 +161,8 @@ async def test_two_logs_never_share_an_epoch(world: World) -> None:
     other = a_blog()
     await world.log.create(other)
 
-    first, second = await world.log.heads([world.slug, other.slug])
+    heads = await world.log.heads([world.slug, other.slug])
+    first, second = heads[world.slug], heads[other.slug]
 
     assert first is not None
     assert second is not None
@@ -705,7 +720,7 @@ async def test_a_snapshot_and_its_cursor_are_of_one_moment(world: World) -> None
 
 
 async def test_each_entry_is_announced_once_with_the_tag_before_it(world: World) -> None:
-    ear: Any = world.connection.subscription()
+    ear: Any = (await world.connection.primary_of(world.keys.channel)).subscription()
     await ear.connect()
     await ear.send_command("SSUBSCRIBE", world.keys.channel)
     assert (await ear.read_response(timeout=5))[0] == b"ssubscribe"
@@ -740,8 +755,10 @@ async def test_heads_are_told_for_all_blogs_at_once(world: World) -> None:
     await world.publish()
     head = (await world.log.backlog(world.slug, 0)).head
 
-    assert await world.log.heads([world.slug, "no-such-blog", world.slug]) == [head, None, head]
-    assert await world.log.heads([]) == []
+    heads = await world.log.heads([world.slug, "no-such-blog", world.slug])
+
+    assert heads == {world.slug: head, "no-such-blog": None}
+    assert await world.log.heads([]) == {}
 
 
 async def test_viewers_are_the_sum_of_living_leases(world: World) -> None:
@@ -942,18 +959,23 @@ async def test_a_wrong_password_is_unavailable_and_shown_nowhere(tmp_path: Path)
             await connection.look()
 
 
+async def test_heads_that_nobody_tells_are_left_out() -> None:
+    async with connected(f"redis://127.0.0.1:{free_port()}/0") as connection:
+        assert await Log(connection).heads(["live"]) == {}
+
+
 async def test_nobody_there_is_unavailable() -> None:
     async with connected(f"redis://127.0.0.1:{free_port()}/0") as connection:
         with pytest.raises(Unavailable):
             await connection.look()
         with pytest.raises(Unavailable):
-            await Log(connection).heads(["live"])
+            await Log(connection).blogs()
         with pytest.raises(Unavailable):
             await Log(connection).publish(a_post("live"), Operation.once())
 
 
 @pytest.mark.parametrize(
-    "url", ["redis+sentinel://h/0", "redis+cluster://h", "http://h", "", "localhost:6379"]
+    "url", ["redis+sentinels://h/0", "redis+clusters://h", "http://h", "", "localhost:6379"]
 )
 def test_an_address_of_a_wrong_scheme_is_refused(url: str) -> None:
     with pytest.raises(StoreRefused, match="Use redis://"):

@@ -5,8 +5,6 @@ local action, id, entry, body, expected, revision, is_moment, author, fingerprin
 
 local before = redis.call('HMGET', done, 'fingerprint', 'offset', 'id')
 if before[1] then
-  -- A write, so that waiting for durability on this connection covers the first attempt as well.
-  redis.call('HINCRBY', done, 'again', 1)
   if before[1] ~= fingerprint then
     return {'reused'}
   end
