@@ -7,7 +7,6 @@ import time
 from ipaddress import ip_address
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,12 +17,13 @@ POLICY = (
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-_HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "strict-origin-when-cross-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), screen-wake-lock=(self)",
-}
+_HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), screen-wake-lock=(self)"),
+    (b"cache-control", b"no-cache"),
+)
 _HOST = re.compile(rb"[A-Za-z0-9._~-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 PATH_LOGGED = 500
@@ -56,10 +56,9 @@ class Guard:
             nonlocal status, answered
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status, answered = message["status"], True
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-cache")
+                said = {name for name, _ in message["headers"]}
+                ours = [header for header in _HEADERS if header[0] not in said]
+                message["headers"] = [*message["headers"], *ours]
             await send(message)
 
         try:
