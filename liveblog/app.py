@@ -31,12 +31,12 @@ from liveblog.store.log import Log
 from liveblog.store.people import People, hashed
 from liveblog.web import operations, problems
 from liveblog.web.guard import Guard
+from liveblog.web.ready import GZIP_LEAST_BYTES, GZIP_LEVEL, Ready, Shelf
 from liveblog.web.render import Pages
 from liveblog.web.routes import nowhere, routes
 from liveblog.web.site import Site, now
 
 FIRST_SLUG = "live"
-GZIP_LEAST_BYTES = 1024
 
 _log = structlog.get_logger()
 
@@ -88,7 +88,11 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Starlette]:
         _keep_running(stack, connection.keep_looking(), "store look")
         _keep_running(stack, limits.keep_watching(), "limits")
         owner_hash = hashed(owner_token(settings))
-        log = Log(connection, on_retracted=store.on_retracted)
+        log = Log(
+            connection,
+            on_appended=lambda slug: hub.appended(slug),  # noqa: PLW0108 — the hub needs the log
+            on_retracted=store.on_retracted,
+        )
         people, pages = People(connection, owner_hash), Pages()
         hub = Hub(log, pages.post)
         broker = Broker(connection, on_entry=hub.offer, on_subscribed=hub.subscribed)
@@ -98,12 +102,15 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Starlette]:
         stack.push_async_callback(hub.stop)
 
         gate = Gate(settings.viewers_most or limits.viewers(), settings.viewers_per_address)
+        shelf = Shelf()
+        stack.push_async_callback(shelf.stop)
 
         app = Starlette(
             routes=routes,
             middleware=[
                 Middleware(Guard, trusted_proxies=settings.trusted_proxies),
-                Middleware(GZipMiddleware, minimum_size=GZIP_LEAST_BYTES, compresslevel=6),
+                Middleware(Ready),
+                Middleware(GZipMiddleware, minimum_size=GZIP_LEAST_BYTES, compresslevel=GZIP_LEVEL),
             ],
             exception_handlers={
                 Refusal: problems.on_refusal,
@@ -112,7 +119,17 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Starlette]:
         )
         app.router.redirect_slashes, app.router.default = False, nowhere
         app.state.site = Site(
-            settings, connection, log, people, hub, broker, pages, owner_hash, __version__, gate
+            settings,
+            connection,
+            log,
+            people,
+            hub,
+            broker,
+            pages,
+            owner_hash,
+            __version__,
+            gate,
+            shelf,
         )
         app.state.numbers = operations.Numbers(hub, broker, gate)
         yield app

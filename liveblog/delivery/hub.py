@@ -20,6 +20,7 @@ from liveblog.domain.cursor import Cursor, Verdict, judge
 from liveblog.domain.entry import Entry, EntryAction
 from liveblog.domain.errors import NotFound, Unavailable
 from liveblog.store.log import Announced, Backlog, Log
+from liveblog.store.trouble import CANT_REACH
 
 RING_FRAMES = 512
 WRITE_BYTES_MOST = 64 * 1024
@@ -32,6 +33,7 @@ AHEAD_SECONDS = 2.0
 IDLE_SECONDS = 60.0
 COUNT_SECONDS = 5.0
 CHECK_SECONDS = 10.0
+CONFIRMED_SECONDS = 1.0
 REPAIR_PAUSE_SECONDS = (0.1, 2.0)
 
 DRAIN = 4001
@@ -58,7 +60,8 @@ class Channel:
     """One blog's ring and viewers in this process.
 
     The ring is contiguous and of one epoch. `base` is the cursor before its first frame, so every
-    place from `base` to `head` can be told from a place in another log.
+    place from `base` to `head` can be told from a place in another log. `version` changes with all
+    that this process hears of the blog: what was made of it before is out of date.
     """
 
     def __init__(self, slug: str, hub: Hub, backlog: Backlog) -> None:
@@ -68,6 +71,7 @@ class Channel:
         self.counted = 0
         self.idle_since = asyncio.get_running_loop().time()
         self.sent_at = 0.0
+        self.version = 0
         self.is_open = True
         self._hub = hub
         self._loop = asyncio.get_running_loop()
@@ -76,6 +80,8 @@ class Channel:
         self._pumped_at = 0.0
         self._repairing: asyncio.Task[None] | None = None
         self._missed = False
+        self._confirmed_at = float("-inf")
+        self._confirming: asyncio.Task[None] | None = None
         self._joined: dict[tuple[int, Wire], tuple[bytes, int]] = {}
         self._joined_bytes = 0
         self._take(backlog)
@@ -93,6 +99,7 @@ class Channel:
         self._extend(backlog.entries)
 
     def _extend(self, entries: Iterable[Entry]) -> None:
+        self.version += 1
         for entry in entries:
             if entry.blog is not None:
                 self.blog = entry.blog
@@ -143,6 +150,7 @@ class Channel:
         """Take an announced entry, or find that something is missing and have it repaired."""
         if self._repairing is not None:
             self._missed = True
+            self.version += 1
             return
         cursor = announced.entry.cursor
         verdict = judge(self.head, cursor, announced.previous, self.tag_at(cursor.offset))
@@ -150,6 +158,7 @@ class Channel:
             self._extend([announced.entry])
             self._arrived()
         elif verdict is not Verdict.SEEN:
+            self.version += 1
             self.repair()
 
     def check(self, head: Cursor | None, held: Cursor) -> None:
@@ -162,6 +171,34 @@ class Channel:
             or self.tag_at(head.offset) not in (None, head.tag)
         ):
             self.repair()
+
+    async def confirm(self) -> None:
+        """Return once the ring is known to have been all of the log, at most a second ago.
+
+        Also where nobody would tell, because the subscription has gone silent. One question to the
+        store in that second, however many ask. Raises: NotFound; Unavailable.
+        """
+        if self._loop.time() - self._confirmed_at < CONFIRMED_SECONDS:
+            return
+        if self._confirming is None:
+            self._confirming = self._loop.create_task(self._confirm(), name=f"confirm {self.slug}")
+        await asyncio.shield(self._confirming)
+
+    async def _confirm(self) -> None:
+        try:
+            asked_at, held = self._loop.time(), self.head
+            heads = await self._hub.log.heads([self.slug])
+            if self.slug not in heads:
+                raise Unavailable(CANT_REACH)
+            self.check(heads[self.slug], held)
+            if self._repairing is not None:
+                async with asyncio.timeout(AHEAD_SECONDS):
+                    await asyncio.shield(self._repairing)
+            self._confirmed_at = asked_at
+        except TimeoutError:
+            raise Unavailable("The store is slow to answer; try again in a moment.") from None
+        finally:
+            self._confirming = None
 
     def repair(self) -> asyncio.Task[None]:
         """Refill from the store, by a read that begins after this call. One for the process."""
@@ -389,8 +426,9 @@ class Channel:
         self.is_open = False
         if self._gathering is not None:
             self._gathering.cancel()
-        if self._repairing is not None:
-            self._repairing.cancel()
+        for task in (self._repairing, self._confirming):
+            if task is not None:
+                task.cancel()
 
 
 class Hub:
@@ -480,6 +518,12 @@ class Hub:
         if channel is not None:
             channel.offer(announced)
 
+    def appended(self, slug: str) -> None:
+        """This process itself changed a blog, and may not have heard the announcement yet."""
+        channel = self._channels.get(slug)
+        if channel is not None:
+            channel.version += 1
+
     def subscribed(self, slug: str) -> None:
         """A subscription stands, the first time or again: look for what was missed."""
         channel = self._channels.get(slug)
@@ -516,6 +560,22 @@ class Hub:
             return channel.after(cursor.offset, most)
         backlog = await self.log.backlog(channel.slug, cursor.offset, most)
         if backlog.after != cursor:
+            return None
+        return [Frame(entry, backlog.blog, self.render) for entry in backlog.entries]
+
+    async def frames_between(
+        self, channel: Channel, first: int, last: Cursor
+    ) -> Sequence[Frame] | None:
+        """The frames from an offset to a cursor, from the ring or, where it is too old, the store.
+
+        None where this log doesn't hold them all. Raises: NotFound; Unavailable.
+        """
+        await channel.confirm()
+        count = last.offset - first + 1
+        if channel.is_open and channel.base.offset < first and channel.holds(last):
+            return channel.after(first - 1, count)
+        backlog = await self.log.backlog(channel.slug, first - 1, count)
+        if not backlog.entries or backlog.entries[-1].cursor != last:
             return None
         return [Frame(entry, backlog.blog, self.render) for entry in backlog.entries]
 

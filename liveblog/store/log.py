@@ -124,7 +124,8 @@ _blog = msgspec.json.Decoder(Blog).decode
 class Log:
     """The logs of all blogs. Reading is one script and so of one moment; so is changing.
 
-    `on_retracted` is called after each retraction.
+    `on_appended` is called with the blog's slug after each change that was made through here,
+    before whoever made it knows; `on_retracted` after each retraction.
     """
 
     def __init__(
@@ -132,10 +133,12 @@ class Log:
         connection: Connection,
         *,
         keep: int = ENTRIES_KEPT,
+        on_appended: Callable[[str], None] | None = None,
         on_retracted: Callable[[], None] | None = None,
     ) -> None:
         self._connection = connection
         self._keep = keep
+        self._on_appended = on_appended
         self._on_retracted = on_retracted
 
     async def create(self, blog: Blog) -> None:
@@ -264,6 +267,8 @@ class Log:
                 keys.channel,
             ],
         )
+        if self._on_appended is not None:
+            self._on_appended(slug)
         match answer:
             case [b"appended", offset, tag, epoch, _]:
                 cursor = Cursor(epoch.decode(), int(offset), tag.decode())

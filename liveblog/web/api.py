@@ -46,12 +46,14 @@ from liveblog.domain.text import Checks, line, optional_line
 from liveblog.store.log import Appended, Operation
 from liveblog.store.people import hashed
 from liveblog.web import auth, body
+from liveblog.web.ready import Answer
 from liveblog.web.site import address_of, now, site_of
 
 POSTS_DEFAULT = 30
 POSTS_MOST = 100
 WAIT_MOST_SECONDS = 25.0
 ENTRIES_MOST = 500
+RANGE_SHARED = "public, max-age=4"
 # How long a change of a blog tries to come between those of others.
 CHANGING_SECONDS = 5.0
 
@@ -183,23 +185,31 @@ async def list_posts(request: Request) -> Response:
     site, slug = site_of(request), slug_of(request)
     limit = number(request, "limit", POSTS_DEFAULT, 1, POSTS_MOST)
     before = number(request, "before", None, 1, 2**53)
-    snapshot = await site.log.snapshot(slug, limit=limit or POSTS_DEFAULT, before=before)
-    origin = site.origin(request)
-    return answered(
-        {
-            "posts": [post_json(placed.post, origin) for placed in snapshot.posts],
-            "cursor": str(snapshot.cursor),
-            "offset": snapshot.cursor.offset,
-            "next": snapshot.older,
-        }
-    )
+    channel = await site.hub.channel(slug)
+
+    async def made() -> Response:
+        snapshot = await site.log.snapshot(slug, limit=limit or POSTS_DEFAULT, before=before)
+        origin = site.origin(request)
+        return answered(
+            {
+                "posts": [post_json(placed.post, origin) for placed in snapshot.posts],
+                "cursor": str(snapshot.cursor),
+                "offset": snapshot.cursor.offset,
+                "next": snapshot.older,
+            }
+        )
+
+    return await site.shelf.answer(request, channel, made)
 
 
 def number(request: Request, name: str, default: int | None, least: int, most: int) -> int | None:
     """A whole number out of the query string. Raises: Invalid."""
     given = request.query_params.get(name)
-    if given is None:
-        return default
+    return default if given is None else whole_number(name, given, least, most)
+
+
+def whole_number(name: str, given: str, least: int, most: int) -> int:
+    """Raises: Invalid."""
     if not (
         given.isascii() and given.isdecimal() and len(given) <= 16 and least <= int(given) <= most
     ):
@@ -309,7 +319,7 @@ async def entries(request: Request) -> Response:
     site, slug = site_of(request), slug_of(request)
     wait = _seconds(request)
     given = request.query_params.get("after")
-    format: Format = "html" if request.query_params.get("format") == "html" else "json"
+    format = _format(request)
     channel = await site.hub.channel(slug)
     if given is None:
         # Without a cursor there is nothing to resume: it starts at the head, and waits there.
@@ -328,7 +338,17 @@ async def entries(request: Request) -> Response:
         return _entries_answer([], channel.head, resumed=False)
     origin = site.shared_origin(request)
     last = frames[-1].entry.cursor if frames else start
-    return _entries_answer([frame.payload(format, origin) for frame in frames], last, resumed=True)
+    payloads = [frame.payload(format, origin) for frame in frames]
+    answer = _entries_answer(payloads, last, resumed=True)
+    if frames:
+        query = f"?format={format}" if format != "json" else ""
+        path = f"{request.url.path}/{last.epoch}/{frames[0].offset}-{last.offset}-{last.tag}"
+        answer.headers["link"] = f'<{path}{query}>; rel="duplicate"'
+    return answer
+
+
+def _format(request: Request) -> Format:
+    return "html" if request.query_params.get("format") == "html" else "json"
 
 
 def _entries_answer(payloads: list[bytes], cursor: Cursor, *, resumed: bool) -> Response:
@@ -338,6 +358,32 @@ def _entries_answer(payloads: list[bytes], cursor: Cursor, *, resumed: bool) -> 
         headers={"cache-control": "no-store"},
         media_type="application/json",
     )
+
+
+async def closed_range(request: Request) -> Response:
+    """Entries that stand for good, under an address that anybody in between may keep."""
+    site, slug = site_of(request), slug_of(request)
+    first, last = _range(request.path_params["from"], request.path_params["to"])
+    end = Cursor(request.path_params["epoch"], last, request.path_params["tag"])
+    channel = await site.hub.channel(slug)
+    frames = await site.hub.frames_between(channel, first, end)
+    if frames is None or len(frames) != last - first + 1:
+        raise NotFound("This blog's log doesn't hold these entries, or not any more.")
+    format, origin = _format(request), site.shared_origin(request)
+    payloads = [frame.payload(format, origin) for frame in frames]
+    return Answer(_entries_answer(payloads, end, resumed=True), RANGE_SHARED, "accept-encoding")
+
+
+def _range(first: str, last: str) -> tuple[int, int]:
+    checks = Checks()
+    ends = (
+        checks.of(whole_number, "from", first, 1, 2**53),
+        checks.of(whole_number, "to", last, 1, 2**53),
+    )
+    checks.settle()
+    if not 0 <= ends[1] - ends[0] < ENTRIES_MOST:
+        raise Invalid(FieldError("to", f"must be from {ends[0]} to {ends[0] + ENTRIES_MOST - 1}"))
+    return ends
 
 
 def _seconds(request: Request) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import orjson
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from liveblog.domain.post import Post
+from liveblog.store.log import Snapshot
 from liveblog.web import api
 from liveblog.web.render import iso
 from liveblog.web.site import site_of
@@ -17,20 +19,35 @@ FEED_POSTS = 50
 
 
 async def atom(request: Request) -> Response:
+    return await _ready(request, _atom)
+
+
+async def json(request: Request) -> Response:
+    return await _ready(request, _json)
+
+
+async def _ready(request: Request, feed: Callable[[Request, Snapshot], Response]) -> Response:
     site, slug = site_of(request), api.slug_of(request)
-    snapshot = await site.log.snapshot(slug, limit=FEED_POSTS)
+    channel = await site.hub.channel(slug)
+
+    async def made() -> Response:
+        return feed(request, await site.log.snapshot(slug, limit=FEED_POSTS))
+
+    return await site.shelf.answer(request, channel, made)
+
+
+def _atom(request: Request, snapshot: Snapshot) -> Response:
     posts = [placed.post for placed in snapshot.posts]
     updated = max((_updated(post) for post in posts), default=snapshot.blog.created_at)
     context = {"blog": snapshot.blog, "posts": posts, "updated": updated, "title_of": title_of}
-    response = site.pages.page(request, "feed.atom", context)
+    response = site_of(request).pages.page(request, "feed.atom", context)
     response.headers["content-type"] = "application/atom+xml; charset=utf-8"
     return response
 
 
-async def json(request: Request) -> Response:
-    site, slug = site_of(request), api.slug_of(request)
-    snapshot = await site.log.snapshot(slug, limit=FEED_POSTS)
-    blog, origin = snapshot.blog, site.origin(request)
+def _json(request: Request, snapshot: Snapshot) -> Response:
+    blog, origin = snapshot.blog, site_of(request).origin(request)
+    slug = blog.slug
     feed = {
         "version": "https://jsonfeed.org/version/1.1",
         "title": blog.title,

@@ -130,19 +130,22 @@ def _by_field(error: Refusal, otherwise: str) -> dict[str, str]:
 async def feed(request: Request) -> Response:
     site, slug = site_of(request), api.slug_of(request)
     before = api.number(request, "before", None, 1, 2**53)
-    snapshot = await site.log.snapshot(slug, limit=FEED_POSTS, before=before)
-    caller = await auth.caller_of(request, slug)
     channel = await site.hub.channel(slug)
-    context = {
-        **_shown(snapshot, caller),
-        "older": snapshot.older,
-        "is_head": before is None,
-        "key_moments": [placed.post for placed in snapshot.moments],
-        "viewers": channel.reading,
-        "posts_count": snapshot.posts_count,
-        "people_count": snapshot.people_count,
-    }
-    return site.pages.page(request, "feed.html", context)
+
+    async def made() -> Response:
+        snapshot = await site.log.snapshot(slug, limit=FEED_POSTS, before=before)
+        context = {
+            **_shown(snapshot, await auth.caller_of(request, slug)),
+            "older": snapshot.older,
+            "is_head": before is None,
+            "key_moments": [placed.post for placed in snapshot.moments],
+            "viewers": channel.reading,
+            "posts_count": snapshot.posts_count,
+            "people_count": snapshot.people_count,
+        }
+        return site.pages.page(request, "feed.html", context)
+
+    return await site.shelf.answer(request, channel, made)
 
 
 def _shown(snapshot: Snapshot, caller: Caller) -> dict[str, Any]:

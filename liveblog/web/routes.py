@@ -69,6 +69,7 @@ routes: list[BaseRoute] = [
     Guarded(f"{_BLOG}/posts/{{id}}", api.change_post, methods=["PATCH"]),
     Guarded(f"{_BLOG}/posts/{{id}}", api.remove_post, methods=["DELETE"]),
     Guarded(f"{_BLOG}/entries", api.entries),
+    Guarded(f"{_BLOG}/entries/{{epoch}}/{{from}}-{{to}}-{{tag}}", api.closed_range),
     Guarded(f"{_BLOG}/invitations", api.invite, methods=["POST"]),
     Guarded(f"{_BLOG}/invitations/{{id}}", api.revoke, methods=["DELETE"]),
     Guarded(f"{_BLOG}/people", api.list_people, methods=["GET"]),

@@ -19,6 +19,7 @@ from liveblog.store.log import Log
 from liveblog.store.people import People, hashed
 
 if TYPE_CHECKING:
+    from liveblog.web.ready import Shelf
     from liveblog.web.render import Pages
 
 OWNER = Person("owner", "The desk")
@@ -39,6 +40,7 @@ class Site:
     owner_hash: str
     release: str
     gate: Gate
+    shelf: Shelf
     _origins: dict[str, None] = field(default_factory=dict)
 
     def is_owner_token(self, token: str) -> bool:
@@ -48,8 +50,13 @@ class Site:
         """The origin that people typed: the public URL, else scheme and `Host` of the request."""
         if self.settings.public_url is not None:
             return self.settings.public_url
-        scheme = {"ws": "http", "wss": "https"}.get(request.url.scheme, request.url.scheme)
-        return f"{scheme}://{request.headers.get('host', request.url.netloc)}"
+        scope = request.scope
+        scheme = scope.get("scheme", "http")
+        scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+        for name, value in scope["headers"]:
+            if name == b"host":
+                return f"{scheme}://{value.decode('latin-1')}"
+        return f"{scheme}://{request.url.netloc}"
 
     def shared_origin(self, request: HTTPConnection) -> str:
         """The origin for frames, which viewers share: only so many, as each costs an encoding.

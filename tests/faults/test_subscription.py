@@ -97,6 +97,35 @@ async def test_what_was_announced_to_nobody_is_found(
         truth.check(watcher)
 
 
+async def test_what_was_taken_back_unheard_is_gone_from_what_is_ready_within_five_seconds(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the subscription were frozen: nobody tells this process, and it serves on."""
+    store = store_url(server)
+    api = "/api/blogs/live"
+    start = (await server.get(f"{api}/posts")).json()["cursor"]
+    post = (await server.post("the secret word")).json()
+    link = (await server.get(f"{api}/entries?after={start}")).headers["link"]
+    paths = ["/live", f"{api}/posts", "/live/feed.atom", "/live/feed.json", link[1:].split(">")[0]]
+
+    async def saying() -> list[str]:
+        answers = {path: await server.get(path) for path in paths}
+        assert {answer.status_code for answer in answers.values()} == {200}
+        return [path for path, answer in answers.items() if "secret" in answer.text]
+
+    assert await saying() == paths
+    monkeypatch.setattr(store_log, "_APPEND", unannounced(store_log._APPEND))
+    async with connected(store) as connection:
+        log = store_log.Log(connection)
+        await log.retract(await log.post("live", post["id"]), store_log.Operation.once())
+
+    async def silent() -> bool:
+        return not await saying()
+
+    # A second here, to which a cache in between adds four at most; and time for a busy machine.
+    await eventually(silent, 3)
+
+
 async def test_a_half_open_subscription_is_noticed_and_replaced(tmp_path: Path) -> None:
     async with (
         RedisServer(tmp_path / "redis", program=valkey_program()) as redis,

@@ -52,6 +52,7 @@ BOUNDS = {
     "`limit` of posts": api.POSTS_MOST,
     "`limit` of posts ": api.POSTS_DEFAULT,
     "entries an answer of `/entries`": api.ENTRIES_MOST,
+    "entries of a closed range": api.ENTRIES_MOST,
     "`wait`": int(api.WAIT_MOST_SECONDS),
     "request line and header fields": server.HEAD_MOST_BYTES,
     "time for the head of a request": int(server.HEAD_SECONDS),
