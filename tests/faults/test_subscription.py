@@ -97,8 +97,9 @@ async def test_what_was_announced_to_nobody_is_found(
         truth.check(watcher)
 
 
-async def test_what_was_taken_back_unheard_is_gone_from_what_is_ready_within_five_seconds(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["ready bytes", "closed range"])
+async def test_what_was_taken_back_unheard_is_gone_within_five_seconds(
+    server: Server, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """As if the subscription were frozen: nobody tells this process, and it serves on."""
     store = store_url(server)
@@ -106,7 +107,10 @@ async def test_what_was_taken_back_unheard_is_gone_from_what_is_ready_within_fiv
     start = (await server.get(f"{api}/posts")).json()["cursor"]
     post = (await server.post("the secret word")).json()
     link = (await server.get(f"{api}/entries?after={start}")).headers["link"]
-    paths = ["/live", f"{api}/posts", "/live/feed.atom", "/live/feed.json", link[1:].split(">")[0]]
+    # Apart: to be asked for a range makes a process look whether it has missed something.
+    paths = ["/live", f"{api}/posts", "/live/feed.atom", "/live/feed.json"]
+    if kind == "closed range":
+        paths = [link[1:].partition(">")[0]]
 
     async def saying() -> list[str]:
         answers = {path: await server.get(path) for path in paths}
