@@ -46,7 +46,7 @@ async def test_a_blog_that_moves_to_other_servers_under_load_goes_on_as_before(
             await hall.progress()
             for _ in range(2):
                 # So slowly that posts come while its keys lie on both.
-                await cluster.move_slot("live", away, keys_at_once=4, pause_seconds=0.02)
+                await cluster.move_slot("live", away, keys_at_once=10, pause_seconds=0.02)
                 await hall.progress()
                 await cluster.move_slot_at_once("live", home)
                 await hall.progress()

@@ -80,6 +80,20 @@ async def test_what_no_replica_has_is_refused_in_time_and_gone_after_a_failover_
     assert (ready.status_code, ready.json()["durability"]) == (200, "replicated")
 
 
+async def test_a_failover_forced_on_a_primary_that_lives_loses_nothing_that_all_replicas_have(
+    tmp_path: Path,
+) -> None:
+    """For a while the old primary goes on, and the replica that wasn't chosen follows it."""
+    async with a_hall_under_sentinels(tmp_path, replicas=2, promised=2) as (stores, hall):
+        primary = await stores.primary()
+        async with hall.posting("post"):
+            await hall.progress()
+            successor = await stores.fail_over()
+            await primary.comes_to_follow(successor)
+            await hall.progress()
+        await hall.check(successor.url)
+
+
 async def test_where_no_replica_is_promised_the_same_failover_loses_posts_and_everybody_is_told(
     tmp_path: Path,
 ) -> None:
