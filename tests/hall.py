@@ -109,6 +109,21 @@ class Hall:
 
         await eventually(taken, RESUMED_SECONDS, what=f"{posts} more posts are taken")
 
+    async def stuck(self, url: str, before: Truth, besides: int = 1) -> Truth:
+        """What the store holds, once every writer has one post there that isn't acknowledged.
+
+        `besides` are there that others wrote since `before`.
+        """
+        offset = before.head.offset + len(self.posters) * WRITERS_EACH + besides
+
+        async def written() -> Truth | None:
+            truth = await Truth.of(url)
+            return truth if truth.head.offset == offset else None
+
+        truth = await eventually(written, RESUMED_SECONDS, what=f"the log comes to {offset}")
+        assert truth is not None
+        return truth
+
     async def readiness(self) -> set[int]:
         """What `/readyz` answers at the servers now."""
         answers = await asyncio.gather(*(server.get("/readyz") for server in self.servers))

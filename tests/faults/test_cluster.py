@@ -160,7 +160,7 @@ async def test_what_no_replica_has_is_refused_in_time_and_gone_after_a_failover_
             began = time.monotonic()
             refused = await hall.servers[0].post("keyed", key="the key")
             took = time.monotonic() - began
-            doubtful = await Truth.of(primary.url)
+            doubtful = await hall.stuck(primary.url, kept)
             await all_hold(hall.watchers, doubtful.head)
             taken = len(hall.acknowledged)
             await cluster.take_over(replica)
@@ -186,6 +186,7 @@ async def test_a_replica_that_is_frozen_for_a_while_costs_a_repetition_and_no_se
     async with a_hall_on_a_cluster(tmp_path) as (cluster, hall):
         primary = await cluster.primary_of("live")
         replica = await cluster.replica_of(primary)
+        await hall.posters[0].post("before")
         replica.freeze()
         try:
             refused = await hall.servers[0].post("keyed", key="the key")
@@ -197,7 +198,7 @@ async def test_a_replica_that_is_frozen_for_a_while_costs_a_repetition_and_no_se
 
     assert refused.status_code == 503, refused.text
     assert hall.posters[1].replayed == 1
-    assert list(truth.posts.values()) == ["keyed"]
+    assert list(truth.posts.values()) == ["keyed", "before"]
 
 
 async def test_where_no_replica_is_promised_the_same_failover_loses_posts_and_everybody_is_told(

@@ -11,7 +11,7 @@ import pytest
 
 from liveblog.store.connection import ANSWER_SECONDS
 from tests.hall import Hall
-from tests.oracle import Truth, all_hold, check_acknowledged
+from tests.oracle import all_hold, check_acknowledged
 from tests.topologies import Sentinels
 
 
@@ -59,7 +59,7 @@ async def test_what_no_replica_has_is_refused_in_time_and_gone_after_a_failover_
             began = time.monotonic()
             refused = await hall.servers[0].post("keyed", key="the key")
             took = time.monotonic() - began
-            doubtful = await Truth.of(primary.url)
+            doubtful = await hall.stuck(primary.url, kept)
             await all_hold(hall.watchers, doubtful.head)
             taken = len(hall.acknowledged)
             # For a while both believe that they are the primary.
