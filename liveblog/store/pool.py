@@ -40,5 +40,10 @@ def _failing_plainly(kind: Any) -> type[AbstractConnection]:
                 if "the handler is closed" not in str(error):
                     raise
                 raise RedisConnectionError("the server closed the connection") from error
+            except AttributeError as error:
+                # It was disconnected while it was about to write, and its writer is None now.
+                if self.is_connected:
+                    raise
+                raise RedisConnectionError("the connection was closed meanwhile") from error
 
     return Plain
