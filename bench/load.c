@@ -1,4 +1,5 @@
-/* The audience: many WebSocket viewers in one process that count, check and time what they get.
+/* The audience: many viewers in one process that count, check and time what they get; by WebSocket,
+ * by event stream, or by Socket.IO's own words on a WebSocket.
  *
  * usage: load PORT [FIRST]   The server is on 127.0.0.1. FIRST is the last number of the address
  *                            that the first 20,000 viewers come from (1); two at once need two.
@@ -9,6 +10,9 @@
  *   stats                what arrived since the reset
  *   reset
  *   deflate ON           whether who connects from now on takes compressed messages (0 or 1)
+ *   events ON            whether who connects from now on takes an event stream (0 or 1)
+ *   buffer BYTES         how much the kernel may hold for who connects from now on (0: as it likes)
+ *   stall                nobody who is connected by now reads any more
  *   rest US              after each batch of events sleep for so many microseconds (0: never)
  *   drop                 close all viewers
  *   quit
@@ -54,6 +58,7 @@ struct viewer {
     size_t length;
     uint64_t entries;
     uint64_t offset;
+    int by_events;
 };
 
 static struct viewer *viewers;
@@ -63,7 +68,7 @@ static int port, first = 1, epoll;
 static char path[512];
 static uint64_t wanted, opened, failed, handshakes, connect_began;
 static long rest_us;
-static int takes_deflate;
+static int takes_deflate, takes_events, buffer_bytes;
 static uint64_t awaited, await_until, await_began;
 
 static uint64_t frames, bytes, entries, entry_bytes, holes, closed, pings;
@@ -176,6 +181,16 @@ static const unsigned char *inflated(const unsigned char *body, size_t length, s
 #endif
 }
 
+/* A short text to the server. The mask may be zero: RFC 6455 asks for one, not for which. */
+static void say(struct viewer *viewer, const char *text)
+{
+    unsigned char frame[6 + 125] = {0x81, (unsigned char)(0x80 | strlen(text))};
+
+    memcpy(frame + 6, text, strlen(text));
+    if (write(viewer->fd, frame, 6 + strlen(text)) < 0 && errno != EAGAIN)
+        end(viewer);
+}
+
 static void take_frame(struct viewer *viewer, int opcode, const unsigned char *body, size_t length,
                        size_t whole)
 {
@@ -183,7 +198,11 @@ static void take_frame(struct viewer *viewer, int opcode, const unsigned char *b
     unsigned char pong[6 + 125] = {0x8A, (unsigned char)(0x80 | length)};
 
     frames++;
-    if (opcode == 1) {
+    if (opcode == 1 && length && body[0] == '0') {
+        say(viewer, "40"); /* Engine.IO has opened: join Socket.IO's main namespace */
+    } else if (opcode == 1 && length == 1 && body[0] == '2') {
+        say(viewer, "3"); /* Engine.IO's ping and pong */
+    } else if (opcode == 1) {
         take_text(viewer, body, length, whole);
     } else if (opcode == 8) {
         last_close = length >= 2 ? (unsigned)(body[0] << 8 | body[1]) : 1005;
@@ -230,6 +249,21 @@ static size_t take_frames(struct viewer *viewer, const unsigned char *data, size
     return at;
 }
 
+/* Takes all whole events of `data`; returns how many bytes they were. */
+static size_t take_events(struct viewer *viewer, const unsigned char *data, size_t length)
+{
+    size_t at = 0;
+    const unsigned char *stop;
+
+    while ((stop = memmem(data + at, length - at, "\n\n", 2))) {
+        size_t whole = (size_t)(stop + 2 - (data + at));
+        frames++;
+        take_text(viewer, data + at, whole, whole);
+        at += whole;
+    }
+    return at;
+}
+
 /* Takes the response's head; returns how many bytes it was, 0 where it isn't whole yet. */
 static size_t take_response(struct viewer *viewer, const unsigned char *data, size_t length)
 {
@@ -238,7 +272,11 @@ static size_t take_response(struct viewer *viewer, const unsigned char *data, si
     if (!stop)
         return 0;
     size_t head = (size_t)(stop + 4 - data);
-    if (memcmp(data, "HTTP/1.1 101", 12) != 0 || !memmem(data, head, ACCEPT, sizeof ACCEPT - 1)) {
+    int taken = viewer->by_events
+                    ? memcmp(data, "HTTP/1.1 200", 12) == 0
+                    : memcmp(data, "HTTP/1.1 101", 12) == 0 &&
+                          memmem(data, head, ACCEPT, sizeof ACCEPT - 1) != NULL;
+    if (!taken) {
         if (failed == 0)
             fprintf(stderr, "refused: %.*s\n", (int)(head < 200 ? head : 200), data);
         end(viewer);
@@ -274,7 +312,8 @@ static void hear(struct viewer *viewer)
         bytes += (uint64_t)got;
     }
     if (viewer->state == OPEN)
-        taken += take_frames(viewer, shared + taken, length - taken);
+        taken += viewer->by_events ? take_events(viewer, shared + taken, length - taken)
+                                   : take_frames(viewer, shared + taken, length - taken);
     if (viewer->state == CLOSED)
         return;
 
@@ -298,7 +337,10 @@ static void ask(struct viewer *viewer)
     char request[1024];
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)(viewer - viewers)};
     int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+                          viewer->by_events
+                              ? "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+                                "Accept: text/event-stream\r\n\r\n"
+                              : "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
                           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                           "Sec-WebSocket-Key: " KEY "\r\n%s\r\n",
                           path, port,
@@ -323,10 +365,13 @@ static void open_one(void)
     uint32_t number = (uint32_t)first + (uint32_t)(count / VIEWERS_PER_ADDRESS);
     int on = 1;
 
-    *viewer = (struct viewer){.state = CONNECTING};
+    *viewer = (struct viewer){.state = CONNECTING, .by_events = takes_events};
     viewer->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (viewer->fd < 0)
         fail("socket");
+    if (buffer_bytes &&
+        setsockopt(viewer->fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes) < 0)
+        fail("SO_RCVBUF");
     count++;
     handshakes++;
     if (number > 1) {
@@ -358,6 +403,13 @@ static void drop(void)
         end(&viewers[i]);
     count = 0;
     reset();
+}
+
+static void stall(void)
+{
+    for (size_t i = 0; i < count; i++)
+        if (viewers[i].state == OPEN)
+            epoll_ctl(epoll, EPOLL_CTL_DEL, viewers[i].fd, NULL);
 }
 
 static int by_size(const void *a, const void *b)
@@ -429,6 +481,13 @@ static void obey(const char *command)
     } else if (sscanf(command, "deflate %d", &takes_deflate) == 1) {
         printf("{\"deflate\":%d}\n", takes_deflate);
 #endif
+    } else if (sscanf(command, "events %d", &takes_events) == 1) {
+        printf("{\"events\":%d}\n", takes_events);
+    } else if (sscanf(command, "buffer %d", &buffer_bytes) == 1) {
+        printf("{\"buffer\":%d}\n", buffer_bytes);
+    } else if (strcmp(command, "stall") == 0) {
+        stall();
+        printf("{\"open\":%llu}\n", (unsigned long long)opened);
     } else if (sscanf(command, "rest %ld", &rest_us) == 1) {
         printf("{\"rest\":%ld}\n", rest_us);
     } else if (strcmp(command, "drop") == 0) {
@@ -437,7 +496,8 @@ static void obey(const char *command)
     } else if (strcmp(command, "quit") == 0) {
         exit(0);
     } else {
-        printf("{\"error\":\"connect, entries, stats, reset, deflate, rest, drop or quit\"}\n");
+        printf("{\"error\":\"connect, entries, stats, reset, deflate, events, buffer, stall, rest, drop "
+               "or quit\"}\n");
     }
 }
 

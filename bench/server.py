@@ -88,7 +88,7 @@ def _free_port() -> int:
 class Server:
     """One `liveblog serve` and its own data directory; both are gone after the `with` block."""
 
-    def __init__(self, *, core: int | None = None) -> None:
+    def __init__(self, *arguments: str, core: int | None = None, module: str = "liveblog") -> None:
         self.token = secrets.token_urlsafe(32)
         self.port = _free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="liveblog-bench-"))
@@ -105,7 +105,7 @@ class Server:
             "LIVEBLOG_LOG_LEVEL": "info",
             "LIVEBLOG_VIEWERS_PER_ADDRESS": "1000000",
         }
-        command = [sys.executable, "-m", "liveblog", "serve"]
+        command = [sys.executable, "-m", module, "serve", *arguments]
         command += ["--host", HOST, "--port", str(self.port)]
         command += ["--data-dir", str(self._folder / "data")]
         with self._said.open("wb") as said, on_core(core):
@@ -210,6 +210,32 @@ class Server:
         if status != http.HTTPStatus.OK:
             raise BenchError(f"no posts of “{blog}”: {status} {answer!r}")
         return str(answer["cursor"]), int(answer["offset"])
+
+    def metric(self, name: str) -> float:
+        """A number of its /metrics."""
+        text = self.call("GET", "/metrics")[1].decode()
+        for line in text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+        raise BenchError(f"no {name} in /metrics")
+
+    def store(self) -> socket.socket:
+        """A connection to its embedded store."""
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(str(self._folder / "data" / "store" / "store.sock"))
+        return end
+
+    def store_cpu_seconds(self) -> float:
+        noted = orjson.loads((self._folder / "data" / "store" / "holder.json").read_bytes())
+        return cpu_seconds([noted["valkey"]["pid"]])
+
+    def store_commands(self) -> int:
+        """How many commands its store has been asked so far, this question not counted."""
+        with self.store() as asking:
+            asking.sendall(b"INFO stats\r\n")
+            said = asking.recv(65536).decode()
+        line = next(line for line in said.splitlines() if line.startswith("total_commands"))
+        return int(line.partition(":")[2])
 
     def durability(self) -> str:
         answer = self.call("GET", "/readyz")[1]

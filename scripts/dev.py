@@ -48,6 +48,7 @@ CHROMIUM = Part(
     "the browser tests and the JavaScript tests",
 )
 REDIS = Part(("redis-server",), "redis-server", "the tests against a Redis that is not embedded")
+NCHAN = Part(("nginx",), "nginx libnginx-mod-nchan", "nchan beside us in the benchmark")
 COMPILER = Part(("gcc", "cc"), "gcc libc6-dev", "the benchmark's own programs")
 
 
@@ -120,6 +121,7 @@ def bench(arguments: list[str]) -> int:
     install_browser()
     if not install_part(COMPILER):
         return 1
+    install_part(NCHAN, quiet=True)
     return subprocess.run([PYTHON, "-m", "bench.run", *arguments], check=False).returncode
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.peers import Peer
 from bench.programs import BenchError, Program, build
+from bench.server import Server, stamped
 from tests.support import lacking
 
 VIEWERS = 50
@@ -115,3 +117,53 @@ def test_an_unknown_command_is_said_to_be_one(folder: Path) -> None:
         floor.hear()
         with pytest.raises(BenchError, match="floor: send 120"):
             floor.ask("sing")
+
+
+def test_a_peer_and_its_audience_understand_each_other(folder: Path) -> None:
+    with (
+        Peer("plain Starlette") as peer,
+        Program("load", peer.port, folder=folder) as audience,
+    ):
+        audience.connect(VIEWERS, peer.path)
+        for _ in range(FRAMES):
+            peer.send(1_000)
+        audience.wait_for_entries(FRAMES)
+        stats = audience.ask("stats")
+
+    assert stats["entry_bytes"] == VIEWERS * FRAMES * 1_004
+    assert stats["timed"] == VIEWERS * FRAMES
+
+
+def test_event_streams_are_counted_like_sockets(folder: Path) -> None:
+    with Server() as server, Program("load", server.port, folder=folder) as audience:
+        audience.ask("events 1")
+        audience.connect(VIEWERS, "/live/live")
+        for _ in range(FRAMES):
+            server.publish(stamped())
+        audience.wait_for_entries(FRAMES)
+        stats = audience.ask("stats")
+
+    assert stats["entries"] == VIEWERS * FRAMES
+    assert stats["holes"] == 0
+
+
+def test_who_stops_reading_is_not_waited_for_by_the_others(folder: Path) -> None:
+    with (
+        Server() as server,
+        Program("load", server.port, folder=folder) as audience,
+        Program("load", server.port, folder=folder) as stuck,
+    ):
+        stuck.ask("buffer 4096")
+        stuck.connect(1, "/live/live")
+        stuck.ask("stall")
+        audience.connect(VIEWERS, "/live/live")
+        server.publish(stamped(1_000))
+        audience.wait_for_entries(1)
+
+        assert stuck.ask("stats")["entries"] == 0
+
+
+def test_without_the_store_a_post_is_answered_as_well() -> None:
+    with Server(module="bench.storeless") as server:
+        server.publish(stamped())
+        assert server.head()[1] == 0
