@@ -1,4 +1,4 @@
-"""The two C programs, built and spoken to: a line goes in, a line of JSON comes back."""
+"""The C programs, built and spoken to: a line goes in, a line of JSON comes back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BenchError(Exception):
 
 
 def build(into: Path = BUILD) -> None:
-    """Compile `floor` and `load` where their source is newer.
+    """Compile `floor`, `load` and `get` where their source is newer.
 
     Raises: BenchError.
     """
@@ -34,7 +34,7 @@ def build(into: Path = BUILD) -> None:
     if compiler is None:
         raise BenchError("no C compiler: install gcc")
     into.mkdir(exist_ok=True)
-    for name in ("floor", "load"):
+    for name in ("floor", "load", "get"):
         source, program = HERE / f"{name}.c", into / name
         if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
             continue
@@ -154,3 +154,15 @@ class Program:
             raise BenchError(f"{count} entries were due, a viewer got {stats['fewest']:.0f}")
         if stats["holes"] or stats["closed"] or stats["most"] > count:
             raise BenchError(f"not each entry once and in order to everybody: {stats}")
+
+
+def get(port: int, path: str, *, readers: int, times: int, folder: Path = BUILD) -> Answer:
+    """Have so many readers ask for a page so many times each, on connections that are kept.
+
+    Raises: BenchError, where an answer isn't the page.
+    """
+    command = [str(folder / "get"), str(port), str(readers), str(times), path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchError(f"get: {done.stderr.strip()}")
+    return dict(orjson.loads(done.stdout))

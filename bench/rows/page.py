@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 
 from bench.page import first_paints, weigh
-from bench.programs import BenchError, on_core
+from bench.programs import get, on_core
 from bench.rows.measuring import LOAD_CORE, SERVER_CORE, Row, Scale, Spread
 from bench.rows.words import WORDS
-from bench.server import HOST, Server
+from bench.server import Server
 
 POSTS_ON_THE_PAGE = 30
 POSTS_IN_THE_BLOG = 200
@@ -62,41 +61,18 @@ def painting(scale: Scale) -> list[Row]:
     ]
 
 
-async def _read(server: Server, times: int) -> None:
-    request = (
-        f"GET /live HTTP/1.1\r\nHost: {HOST}:{server.port}\r\nAccept: text/html\r\n"
-        "Accept-Encoding: gzip\r\n\r\n"
-    ).encode()
-
-    async def one() -> None:
-        reader, writer = await asyncio.open_connection(HOST, server.port)
-        try:
-            for _ in range(times):
-                writer.write(request)
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-                if not head.startswith(b"HTTP/1.1 200"):
-                    raise BenchError(f"the page was refused: {head.decode(errors='replace')}")
-                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-                await asyncio.wait_for(reader.readexactly(length), 10)
-        finally:
-            writer.close()
-
-    async with asyncio.TaskGroup() as readers:
-        for _ in range(READERS):
-            readers.create_task(one())
-
-
 def pages(scale: Scale) -> list[Row]:
     """The feed page to readers who keep their connection, for each CPU-second of the server."""
     each = []
-    times = max(10, scale.viewers // READERS)
+    times = 5 * scale.viewers // READERS
     with on_core(LOAD_CORE), Server(core=SERVER_CORE) as server:
         _fill(server, POSTS_IN_THE_BLOG)
-        asyncio.run(_read(server, 5))
+        get(server.port, "/live", readers=READERS, times=10)
         for _ in range(scale.rounds):
+            server.settle()
             before = server.cpu_seconds()
-            asyncio.run(_read(server, times))
-            each.append(times * READERS / (server.cpu_seconds() - before))
+            answered = get(server.port, "/live", readers=READERS, times=times)
+            each.append(answered["answers"] / (server.cpu_seconds() - before))
     spread = Spread.of(each)
     what = f"feed pages a second and core, {POSTS_IN_THE_BLOG} posts, gzip"
     row = spread.at_least(what, _PAGES_AIM, digits=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import threading
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers import Peer
-from bench.programs import BenchError, Program, build
+from bench.peers import HERE as PEERS
+from bench.peers import Peer, missing
+from bench.programs import BenchError, Program, build, get
 from bench.server import Server, stamped
 from tests.support import lacking
 
@@ -20,7 +22,7 @@ FRAMES = 20
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The two programs, freshly built, warnings being errors."""
+    """The programs, freshly built, warnings being errors."""
     if shutil.which("gcc") is None and shutil.which("cc") is None:
         lacking("gcc")
     folder = tmp_path_factory.mktemp("bench")
@@ -167,3 +169,40 @@ def test_without_the_store_a_post_is_answered_as_well() -> None:
     with Server(module="bench.storeless") as server:
         server.publish(stamped())
         assert server.head()[1] == 0
+
+
+def test_readers_of_a_page_get_every_answer_whole(folder: Path) -> None:
+    with Server() as server:
+        answered = get(server.port, "/live", readers=3, times=7, folder=folder)
+        with socket.create_connection(("127.0.0.1", server.port)) as plain:
+            plain.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            page = b"".join(iter(lambda: plain.recv(65536), b""))
+
+    assert answered["answers"] == 3 * 7
+    # They take it compressed.
+    assert 0 < answered["bytes"] < 3 * 7 * len(page) / 2
+
+
+def test_a_page_that_is_refused_is_no_figure(folder: Path) -> None:
+    with Server() as server, pytest.raises(BenchError, match=r"HTTP/1\.1 404"):
+        get(server.port, "/no-such-blog", readers=1, times=1, folder=folder)
+
+
+def test_the_peers_packages_are_locked_by_content_and_name_no_registry() -> None:
+    wanted = json.loads((PEERS / "package.json").read_text())["dependencies"]
+    locked = json.loads((PEERS / "package-lock.json").read_text())["packages"]
+
+    assert wanted == locked.pop("")["dependencies"]
+    for name, version in wanted.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+    for package in locked.values():
+        assert package["integrity"].startswith("sha512-")
+        assert "resolved" not in package
+
+
+def test_a_peer_that_is_not_there_is_told_and_not_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    assert missing("nchan").startswith("not here: ")
+    assert missing("Node ws") == missing("Socket.IO") == "not here: Node.js isn't installed"
+    assert not missing("plain Starlette")
