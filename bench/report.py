@@ -37,10 +37,13 @@ _METHOD = f"""\
   the median of the rounds with the lowest and the highest beside it.
 - **CPU a delivered frame** is the CPU time of the server's processes, user and system, over a
   series of {PAYLOAD}-byte entries posted through HTTP, divided by the frames delivered. The
-  embedded store's own process is left out. The ratios are to the same frame size and pace in the
-  same round.
-  They are of delivery alone, which is all that the floor and the peers do: less what the same posts
-  cost in a blog that one person watches. The row with posts counts everything that the server did.
+  embedded store's own process is left out. The ratios are to the same frame size and pause in the
+  same round, and of delivery alone, which is all that the floor and the peers do: less what the
+  same posts cost in a blog that one person watches. The row with posts counts everything that the
+  server did.
+  Entries that come close together go out in one write, which is not what is compared here. So there
+  is a pause after each, however late it was; the kernel counts the server's writes, and a round in
+  which more than a few were saved is taken again.
   The audience rests for a millisecond after each look, on all sides: a server somewhere else
   doesn't pay for waking its audience, and here the faster one would have to wake it less often.
 - **The peers** are programs of a few lines in `bench/peers/`, each handed the same text by one HTTP

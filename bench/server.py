@@ -45,6 +45,16 @@ def cpu_seconds(pids: list[int]) -> float:
     return used / 1e9
 
 
+def writes(pids: list[int]) -> int:
+    """How often these processes have asked the kernel to write so far."""
+    called = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+            if line.startswith("syscw:"):
+                called += int(line.split()[1])
+    return called
+
+
 def memory_kib(pids: list[int]) -> int:
     """Their proportional set size: what they share is not counted twice."""
     total = 0
@@ -165,6 +175,9 @@ class Server:
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.family())
+
+    def writes(self) -> int:
+        return writes(self.family())
 
     def memory_kib(self) -> int:
         return memory_kib(self.family())

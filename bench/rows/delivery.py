@@ -18,7 +18,7 @@ from bench.rows.measuring import (
     Scale,
     Spread,
     Stage,
-    steadily,
+    apart,
     watch,
 )
 from bench.rows.words import WORDS
@@ -67,7 +67,7 @@ class _Other:
         """CPU seconds for so many frames of `size` bytes of text to everybody."""
         self.audience.ask("reset")
         before = self.cpu_seconds()
-        steadily(scale.frames, scale.pause_seconds, lambda: self.send(size))
+        apart(scale.frames, scale.pause_seconds, lambda: self.send(size))
         self.audience.wait_for_entries(scale.frames)
         return self.cpu_seconds() - before
 
@@ -100,13 +100,12 @@ def delivery(scale: Scale) -> list[Row]:
         ours, whole, sizes = [], [], []
         theirs: dict[str, list[float]] = {other.name: [] for other in others}
         for _ in range(scale.rounds):
-            posting = stage.post("quiet", stage.quiet, scale.frames, scale.pause_seconds)
-            watched = stage.post("live", audience, scale.frames, scale.pause_seconds)
+            used = stage.delivery([audience], scale.viewers, scale.frames, scale.pause_seconds)
             stats = audience.ask("stats")
             size = round(stats["entry_bytes"] / stats["entries"])
             sizes.append(size)
-            ours.append(watched - posting)
-            whole.append(watched)
+            ours.append(used.alone)
+            whole.append(used.whole)
             for other in others:
                 theirs[other.name].append(other.round(scale, size - HEAD))
 
@@ -163,7 +162,7 @@ def deflate(scale: Scale) -> list[Row]:
             audience.ask("reset")
             server.settle()
             before = server.cpu_seconds()
-            steadily(
+            apart(
                 scale.frames,
                 scale.pause_seconds,
                 lambda: server.publish(f"{stamped()} {WORDS}", blog=blog),
@@ -191,13 +190,10 @@ def bursts(scale: Scale) -> list[Row]:
     with staged() as (stage, audience):
         audience.connect(scale.viewers, watch(stage.server))
         for _ in range(scale.few_rounds):
-            alone = stage.delivery(audience, scale.frames // 2, SINGLE_SECONDS) / (
-                scale.frames // 2
-            )
-            together = stage.delivery(audience, 2 * scale.frames, BURST_SECONDS) / (
-                2 * scale.frames
-            )
-            ratios.append(together / alone)
+            few, many = scale.frames // 2, 3 * scale.frames
+            alone = stage.delivery([audience], scale.viewers, few, SINGLE_SECONDS).alone
+            together = stage.burst(audience, many, BURST_SECONDS)
+            ratios.append(together / many / (alone / few))
     what = "CPU an entry to deliver, 50 a second, against entries that come alone"
     return [Spread.of(ratios).at_most(what, 0.5)]
 
@@ -228,10 +224,7 @@ def sizes(scale: Scale) -> list[Row]:
                     20 * scale.many_frames, max(8, 30_000 * scale.many_frames // (15 * count))
                 )
                 pause = max(scale.pause_seconds, count * 25e-6)
-                posting = stage.post("quiet", stage.quiet, frames, pause)
-                second.ask("reset")
-                used = stage.post("live", first, frames, pause) - posting
-                second.wait_for_entries(frames)
+                used = stage.delivery([first, second], count, frames, pause).alone
                 each[count].append(used / frames / count * 1e6)
             newest = [each[count][-1] for count in counts]
             ratios.append(max(newest) / min(newest))
@@ -255,7 +248,11 @@ def event_stream(scale: Scale) -> list[Row]:
             used = []
             for audience in (sockets, streams):
                 audience.connect(scale.viewers, watch(stage.server))
-                used.append(stage.delivery(audience, scale.frames, scale.pause_seconds))
+                used.append(
+                    stage.delivery(
+                        [audience], scale.viewers, scale.frames, scale.pause_seconds
+                    ).alone
+                )
                 audience.ask("drop")
             ratios.append(used[1] / used[0])
     what = f"CPU to deliver to event streams, against WebSockets, {scale.viewers:,} viewers"
@@ -268,9 +265,10 @@ def workers(scale: Scale) -> list[Row]:
     for _ in range(scale.few_rounds):
         for count in (1, 2):
             with staged(workers=count) as (stage, audience):
-                audience.connect(2 * scale.viewers, watch(stage.server))
+                viewers, frames = 2 * scale.viewers, scale.frames // 2
+                audience.connect(viewers, watch(stage.server))
                 used[count].append(
-                    stage.delivery(audience, scale.frames // 2, 2 * scale.pause_seconds)
+                    stage.delivery([audience], viewers, frames, 2 * scale.pause_seconds).alone
                 )
     spread = Spread.of(2 * one / two for one, two in zip(used[1], used[2], strict=True))
     what = "frames that two workers deliver with two CPU-seconds, against one worker with one"

@@ -13,7 +13,7 @@ from bench.rows.measuring import (
     Row,
     Scale,
     Spread,
-    steadily,
+    apart,
     watch,
 )
 from bench.server import Server, stamped
@@ -50,12 +50,12 @@ def _latency(
         audience.connect(viewers, watch(stage.server))
         floor_audience.connect(viewers, "/live/live")
         for _ in range(rounds):
-            stage.post("live", audience, frames, pause_seconds)
+            stage.post("live", [audience], frames, pause_seconds)
             stats = audience.ask("stats")
             half.append(stats["p50_us"] / 1000)
             most.append(stats["p99_us"] / 1000)
             floor_audience.ask("reset")
-            steadily(frames, pause_seconds, lambda: floor.ask(f"send {PAYLOAD}"))
+            apart(frames, pause_seconds, lambda: floor.ask(f"send {PAYLOAD}"))
             floor_audience.wait_for_entries(frames)
             stats = floor_audience.ask("stats")
             floor_half.append(stats["p50_us"] / 1000)
@@ -91,7 +91,7 @@ def stalled(scale: Scale) -> list[Row]:
 
             def tail(server: Server = server, audience: Program = audience) -> float:
                 audience.ask("reset")
-                steadily(
+                apart(
                     scale.frames // 2,
                     2 * scale.pause_seconds + scale.idle * 20e-6,
                     lambda: server.publish(stamped(300)),

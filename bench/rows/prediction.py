@@ -74,5 +74,5 @@ def _measured(scale: Scale, size: _Size) -> dict[str, float]:
         memory = server.memory_kib() / 1024
         audience.ask(f"rest {REST_MICROSECONDS}")
         pause = max(scale.pause_seconds, size.viewers * 25e-6)
-        delivery = stage.delivery(audience, _FRAMES, pause)
+        delivery = stage.delivery([audience], size.viewers, _FRAMES, pause).alone
     return {"connect": connect, "delivery": delivery, "memory": memory}

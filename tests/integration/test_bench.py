@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from bench.peers import HERE as PEERS
 from bench.peers import Peer, missing
 from bench.programs import BenchError, Program, build, get
+from bench.rows.measuring import watch
 from bench.server import Server, stamped
 from tests.support import lacking
 
@@ -134,6 +137,40 @@ def test_a_peer_and_its_audience_understand_each_other(folder: Path) -> None:
 
     assert stats["entry_bytes"] == VIEWERS * FRAMES * 1_004
     assert stats["timed"] == VIEWERS * FRAMES
+
+
+def test_the_kernel_counts_a_write_for_each_viewer_of_an_entry(folder: Path) -> None:
+    with Server() as server, Program("load", server.port, folder=folder) as audience:
+        audience.connect(VIEWERS, watch(server))
+        before = server.writes()
+        for number in range(FRAMES):
+            server.publish(stamped())
+            audience.wait_for_entries(number + 1)
+
+        assert server.writes() - before >= VIEWERS * FRAMES
+
+
+def test_entries_that_come_at_once_save_writes(folder: Path) -> None:
+    with Server() as server, Program("load", server.port, folder=folder) as audience:
+        audience.connect(VIEWERS, watch(server))
+
+        def post(number: int) -> None:
+            headers = {
+                "Authorization": f"Bearer {server.token}",
+                "Content-Type": "application/json",
+                "Idempotency-Key": f"at-once-{number:08d}",
+            }
+            client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            client.request("POST", "/api/blogs/live/posts", b'{"body":"x"}', headers)
+            assert client.getresponse().status == 201
+            client.close()
+
+        before = server.writes()
+        with ThreadPoolExecutor(FRAMES) as writers:
+            list(writers.map(post, range(FRAMES)))
+        audience.wait_for_entries(FRAMES)
+
+        assert server.writes() - before < VIEWERS * FRAMES
 
 
 def test_event_streams_are_counted_like_sockets(folder: Path) -> None:
