@@ -60,11 +60,17 @@ class Handshake:
             (name.decode("ascii"), value.decode("latin-1"))
             for name, value in stream.scope["headers"]
         )
-        request = Request(stream.url.decode("ascii"), headers, method=stream.scope["method"])
+        request = Request(
+            stream.url.decode("ascii"),
+            headers,
+            method=stream.scope["method"],
+            protocol=f"HTTP/{stream.scope['http_version']}",
+        )
         try:
             key, extensions, _ = _judge.process_request(request)
         except InvalidHandshake:
-            raise NotAHandshake(ServerProtocol().accept(request).serialize()) from None
+            refusing = ServerProtocol(extensions=[_DEFLATE])
+            raise NotAHandshake(refusing.accept(request).serialize()) from None
         self._extensions: Sequence[Extension] = _judge.extensions
         self._opening = (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

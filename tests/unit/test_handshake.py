@@ -120,7 +120,9 @@ async def test_what_one_negotiated_is_not_the_next_ones() -> None:
         (asking(Sec_WebSocket_Key=None), 400),
         (asking(Sec_WebSocket_Key="short"), 400),
         (asking(Sec_WebSocket_Version="8"), 400),
+        (asking(Sec_WebSocket_Extensions="permessage-deflate;;"), 400),
         (asking(method="POST"), 405),
+        (asking().replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
     ],
 )
 async def test_what_is_no_sound_handshake_is_told_so(request_: bytes, status: int) -> None:
