@@ -17,24 +17,24 @@ class Shared(Generic[_T]):
 
     def __init__(self, work: Callable[[], Awaitable[_T]]) -> None:
         self._work = work
-        self._runs = 0
+        self._begun = 0
+        self._ended = 0
         self._running = asyncio.Lock()
         self._given: _T
         self._error: StoreRefused | Unavailable | None = None
 
     async def __call__(self) -> _T:
-        asked = self._runs
+        asked = self._begun
         async with self._running:
-            if self._runs == asked:
-                self._runs += 1
+            # One that was broken off has given nothing: whoever waited for it begins another.
+            if self._ended <= asked:
+                self._begun += 1
                 try:
                     self._given = await self._work()
                     self._error = None
                 except (StoreRefused, Unavailable) as error:
                     self._error = error
-                except BaseException:
-                    self._runs -= 1
-                    raise
+                self._ended = self._begun
             if self._error is not None:
                 raise self._error
             return self._given
