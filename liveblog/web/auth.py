@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from liveblog.domain.errors import Forbidden, Unauthenticated
 from liveblog.domain.person import Caller, Person, Role
-from liveblog.store.people import SESSION_SECONDS, Joining, Session, dead_invitation
+from liveblog.store.people import SESSION_SECONDS, Joining, Session, dead_invitation, hashed
 from liveblog.web.site import OWNER, now, site_of
 
 PERSON = "liveblog-person"
@@ -173,9 +173,13 @@ def clear_session(request: HTTPConnection, response: Response) -> None:
 
 
 def token_of(request: HTTPConnection) -> str:
-    """What the request says who it is by, dead or alive; empty where it says nothing."""
-    bearer: str = request.headers.get("authorization", "")
-    return bearer or request.cookies.get(cookie_name(request), "")
+    """A mark of whom the request says it is by, dead or alive; empty where it says nothing.
+
+    Of one length, as it is kept for as long as the viewer: what was sent may be 64 KiB, and secret.
+    """
+    said: str = request.headers.get("authorization", "")
+    said = said or request.cookies.get(cookie_name(request), "")
+    return hashed(said) if said else ""
 
 
 def _new_id() -> str:

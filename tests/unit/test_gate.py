@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from liveblog.delivery.gate import HANDSHAKES_A_SECOND, PER_TOKEN, Gate
 from liveblog.domain.errors import Busy, TooMany
+from liveblog.web import auth
 
 
 def test_an_address_has_only_so_many_places() -> None:
@@ -54,6 +56,16 @@ def test_a_token_has_only_so_many_places_from_wherever_it_comes() -> None:
     seats[0].leave()
 
     assert gate.enter("another", "token").taken == 1
+
+
+def test_what_is_kept_of_a_token_is_short_and_not_the_token() -> None:
+    marks = [
+        auth.token_of(HTTPConnection({"type": "http", "headers": [(b"authorization", said)]}))
+        for said in (b"Bearer " + b"t" * 60_000, b"Bearer " + b"u" * 60_000)
+    ]
+
+    assert [len(mark) for mark in marks] == [64, 64]
+    assert len(set(marks)) == 2
 
 
 def test_a_whole_house_may_come_at_once_and_then_so_many_a_second() -> None:
