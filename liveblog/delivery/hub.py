@@ -262,7 +262,8 @@ class Channel:
 
         Registration and backlog in one turn of the loop: no entry can fall between them.
         """
-        if not self.is_open:
+        # Whoever comes out of the handshake while the others are sent away would be overlooked.
+        if not self.is_open or self._hub.closing:
             viewer.close(RESTART, "Come back with your cursor.")
             return
         viewer.sent = offset

@@ -368,6 +368,18 @@ async def test_a_closed_channel_sends_who_joins_back(hub: Hub, channel: Channel)
     assert not channel.viewers
 
 
+async def test_who_joins_while_the_others_are_sent_away_is_sent_away_too(
+    hub: Hub, channel: Channel
+) -> None:
+    await hub.drain(0)
+    viewer = Listener()
+
+    channel.join(viewer, 10)
+
+    assert viewer.closed == RESTART
+    assert not channel.viewers
+
+
 # -- slow viewers
 
 
