@@ -154,7 +154,10 @@ class Supervisor:
     async def _start(self, place: int) -> None:
         """Put a new worker at a place, once it is ready. Raises: WorkerFailed."""
         listener, embedded = self._listeners[place], self._store.embedded
-        worker = Worker(place, listener)
+        try:
+            worker = Worker(place, listener)
+        except OSError as error:  # No file or process more can be had: later, then.
+            raise WorkerFailed(f"A worker can't be started: {error.strerror}.") from error
         assignment = Assignment(
             self._settings,
             listener.fileno(),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import secrets
 import signal
 from collections.abc import AsyncIterator
@@ -318,5 +319,16 @@ async def test_a_worker_that_dies_again_and_again_is_started_until_it_stays(
         os.kill(workers_of(server)[0], signal.SIGKILL)
         await eventually(lambda: server.log.count("worker_not_restarted") >= 2, 20)
         flag.unlink()
+        await eventually(lambda: server.log.count("worker_ready") == 3, 20)
+        assert len(workers_of(server)) == 2
+
+
+async def test_a_worker_that_no_file_is_left_for_is_started_once_there_is(tmp_path: Path) -> None:
+    async with Server(tmp_path, *TWO) as server:
+        most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, most[1]))
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        await eventually(lambda: server.log.count("worker_not_restarted") >= 2, 20)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, most)
         await eventually(lambda: server.log.count("worker_ready") == 3, 20)
         assert len(workers_of(server)) == 2
