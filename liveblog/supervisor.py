@@ -207,22 +207,23 @@ class Supervisor:
             for place, changing in enumerate(self._changing):
                 try:
                     async with changing:
-                        await self._replace(place)
+                        before = self._at.get(place)
+                        await self._start(place)
                 except WorkerFailed as failure:
                     # What runs goes on running: a release that doesn't start isn't deployed.
                     _say_failed("worker_not_renewed", place, failure)
                     break
+                # Outside: should the new one die meanwhile, it isn't missed for as long as this.
+                if before is not None:
+                    await self._retire(before)
             else:
                 _log.info("renewed")
 
-    async def _replace(self, place: int) -> None:
-        before = self._at.get(place)
-        await self._start(place)
-        if before is not None:
-            before.stop()
-            if (life := self._lives.get(before)) is not None:
-                await asyncio.wait({life}, timeout=self._patience_seconds)
-            before.kill()
+    async def _retire(self, worker: Worker) -> None:
+        worker.stop()
+        if (life := self._lives.get(worker)) is not None:
+            await asyncio.wait({life}, timeout=self._patience_seconds)
+        worker.kill()
 
     @property
     def _patience_seconds(self) -> float:

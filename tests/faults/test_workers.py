@@ -332,3 +332,22 @@ async def test_a_worker_that_no_file_is_left_for_is_started_once_there_is(tmp_pa
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, most)
         await eventually(lambda: server.log.count("worker_ready") == 3, 20)
         assert len(workers_of(server)) == 2
+
+
+async def test_a_new_worker_that_dies_is_not_missed_until_the_old_one_has_gone(
+    tmp_path: Path,
+) -> None:
+    async with Server(tmp_path, *TWO, env={"LIVEBLOG_DRAIN_SECONDS": "60"}) as server:
+        before = workers_of(server)
+        for pid in before:
+            os.kill(pid, signal.SIGSTOP)  # It drains for as long as it may.
+        os.kill(server.pid, signal.SIGHUP)
+        try:
+            await eventually(lambda: server.log.count("worker_ready") == 3, 20)
+            [new] = set(workers_of(server)) - set(before)
+            os.kill(new, signal.SIGKILL)
+            await eventually(lambda: server.log.count("worker_ready") == 4, 20)
+        finally:
+            for pid in before:
+                os.kill(pid, signal.SIGCONT)
+        await eventually(lambda: '"renewed"' in server.log, 30)
