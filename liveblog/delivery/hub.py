@@ -395,7 +395,7 @@ class Channel:
     async def wait_beyond(self, offset: int, seconds: float) -> None:
         """Return when there is an entry after `offset`, or after `seconds`."""
         deadline = self._loop.time() + seconds
-        while self.head.offset <= offset and not self._hub.closing:
+        while self.head.offset <= offset and self.is_open and not self._hub.closing:
             left = deadline - self._loop.time()
             if left <= 0:
                 return

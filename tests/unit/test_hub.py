@@ -981,6 +981,20 @@ async def test_a_blog_that_is_gone_sends_its_viewers_away_for_good(
         assert hub.counts.channels == 0
 
 
+async def test_a_long_poll_ends_when_the_blog_is_gone(
+    connection: Connection, log: Log, slug: str, valkey: str
+) -> None:
+    async with running(connection) as hub, meddling(valkey) as redis:
+        channel = await hub.channel(slug)
+        waiting = asyncio.ensure_future(channel.wait_beyond(channel.head.offset, 30))
+        await asyncio.sleep(0)
+        await redis.delete(BlogKeys(slug).head, BlogKeys(slug).blog)
+
+        await hub.check_heads()
+
+        await asyncio.wait_for(waiting, 5)
+
+
 async def test_many_that_open_a_blog_at_once_share_one_channel(
     connection: Connection, slug: str
 ) -> None:
