@@ -111,7 +111,11 @@ class Broker:
         clock = asyncio.get_running_loop().time
         while True:
             self._unsettled.clear()
-            await self._settle()
+            try:
+                await self._settle()
+            except Exception:  # noqa: BLE001 — nobody else would ever place a channel again
+                _log.exception("subscription_not_settled")
+                self._unsettled.set()
             settled_at = clock()
             await self._unsettled.wait()
             if clock() - settled_at > longest:

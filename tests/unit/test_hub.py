@@ -35,6 +35,7 @@ from liveblog.domain.post import Post
 from liveblog.store.connection import Connection
 from liveblog.store.keys import BlogKeys
 from liveblog.store.log import BACKLOG_MOST, Announced, Backlog, Log, Operation
+from liveblog.store.primary import Primary
 from tests.support import eventually
 from tests.worlds import a_blog, a_post, connected, meddling
 
@@ -1002,6 +1003,32 @@ async def test_many_that_open_a_blog_at_once_share_one_channel(
         channels = await asyncio.gather(*(hub.channel(slug) for _ in range(20)))
 
         assert len(set(map(id, channels))) == 1
+
+
+class Stumbling(Connection):
+    """Breaks once, in a way that nobody foresaw."""
+
+    has_broken = False
+
+    async def primaries(self) -> list[Primary]:
+        if not self.has_broken:
+            self.has_broken = True
+            raise RuntimeError
+        return await super().primaries()
+
+
+async def test_a_subscription_comes_to_stand_whatever_broke_before(valkey: str) -> None:
+    connection = Stumbling(valkey)
+    broker = Broker(connection, on_entry=lambda *_: None, on_subscribed=lambda _: None)
+    broker.start()
+    try:
+        async with asyncio.timeout(5):
+            await broker.comes_to_stand()
+    finally:
+        await broker.stop()
+        await connection.close()
+
+    assert connection.has_broken
 
 
 async def test_a_drain_sends_everybody_away_with_4001(connection: Connection, slug: str) -> None:
