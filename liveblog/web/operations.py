@@ -124,7 +124,7 @@ class Numbers:
 
 
 class _Collected(Collector):
-    """Numbers in Prometheus' terms."""
+    """Numbers in Prometheus' terms; also one that only a worker of a later release knows."""
 
     def __init__(self, counted: Counted) -> None:
         self._counted = counted
@@ -132,11 +132,11 @@ class _Collected(Collector):
     def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
         return [
             *(
-                GaugeMetricFamily(name, _ABOUT[name], float(value))
+                GaugeMetricFamily(name, _ABOUT.get(name, ""), float(value))
                 for name, value in self._counted.present.items()
             ),
             *(
-                CounterMetricFamily(name, _ABOUT[name], float(value))
+                CounterMetricFamily(name, _ABOUT.get(name, ""), float(value))
                 for name, value in self._counted.totals.items()
             ),
         ]
