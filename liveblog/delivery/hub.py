@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -459,8 +460,10 @@ class Hub:
     async def stop(self) -> None:
         self.closing = True
         # Whoever was sent away is counted where they come back; not here as well until the lease
-        # runs out.
-        await self._count()
+        # runs out. A store that doesn't answer is not waited for, blog by blog.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COUNT_SECONDS):
+                await self._count()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

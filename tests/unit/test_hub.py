@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -1003,6 +1004,17 @@ async def test_many_that_open_a_blog_at_once_share_one_channel(
         channels = await asyncio.gather(*(hub.channel(slug) for _ in range(20)))
 
         assert len(set(map(id, channels))) == 1
+
+
+async def test_a_store_that_is_silent_holds_up_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "COUNT_SECONDS", 0.1)
+    # What the kernel has taken for a listener that nobody accepts from is never answered.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with connected(f"redis://127.0.0.1:{silent.getsockname()[1]}") as connection:
+            hub = Hub(Log(connection), lambda blog, post, origin: "")
+            hub._channels["live"] = Channel("live", hub, backlog(1, 10))
+            async with asyncio.timeout(2):
+                await hub.stop()
 
 
 class Stumbling(Connection):
