@@ -37,6 +37,7 @@ from liveblog.web.routes import nowhere, routes
 from liveblog.web.site import Site, now
 
 FIRST_SLUG = "live"
+AGAIN_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ async def stored(settings: Settings) -> AsyncIterator[Store]:
             embedded = EmbeddedStore(settings.data)
             await embedded.start()
             stack.push_async_callback(embedded.stop)
-            _keep_running(stack, embedded.watch(), "store watch")
+            _keep_running(stack, embedded.watch, "store watch")
             url = embedded.url
         connection = Connection(url, embedded.folder if embedded else None, settings.replicas)
         stack.push_async_callback(connection.close)
@@ -74,7 +75,7 @@ async def stored(settings: Settings) -> AsyncIterator[Store]:
         on_retracted = None
         if embedded is not None:
             forgetting = Forgetting(connection, embedded.folder)
-            _keep_running(stack, forgetting.keep_forgetting(), "forgetting")
+            _keep_running(stack, forgetting.keep_forgetting, "forgetting")
             on_retracted = forgetting.want
         await _first_blog(Log(connection))
         yield Store(connection, embedded, on_retracted)
@@ -85,8 +86,8 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Starlette]:
     """The running site of one process, its subscription under way."""
     async with AsyncExitStack() as stack:
         connection = store.connection
-        _keep_running(stack, connection.keep_looking(), "store look")
-        _keep_running(stack, limits.keep_watching(), "limits")
+        _keep_running(stack, connection.keep_looking, "store look")
+        _keep_running(stack, limits.keep_watching, "limits")
         owner_hash = hashed(owner_token(settings))
         log = Log(
             connection,
@@ -135,8 +136,10 @@ async def opened(settings: Settings, store: Store) -> AsyncIterator[Starlette]:
         yield app
 
 
-def _keep_running(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
-    running = asyncio.get_running_loop().create_task(work, name=name)
+def _keep_running(
+    stack: AsyncExitStack, work: Callable[[], Coroutine[None, None, None]], name: str
+) -> None:
+    running = asyncio.get_running_loop().create_task(_again_and_again(work, name), name=name)
 
     async def stop() -> None:
         running.cancel()
@@ -144,6 +147,17 @@ def _keep_running(stack: AsyncExitStack, work: Coroutine[None, None, None], name
             await running
 
     stack.push_async_callback(stop)
+
+
+async def _again_and_again(work: Callable[[], Coroutine[None, None, None]], name: str) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 — what nobody foresaw must not end it for ever
+            _log.exception("work_failed", work=name)
+        else:
+            return
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _first_blog(log: Log) -> None:

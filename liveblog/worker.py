@@ -193,8 +193,7 @@ async def _listen(
             case Answer(counted=counted):
                 # One answer for each question: a sum from before it was asked could be lower
                 # than what another worker has said meanwhile.
-                answer = asking.popleft()
-                if not answer.done():
+                if asking and not (answer := asking.popleft()).done():
                     answer.set_result(counted)
     running.should_exit = True  # Nobody would restart this one, or end it.
 

@@ -608,9 +608,10 @@ class Hub:
         self._wheel.turn(now)
         for channel in list(self._channels.values()):
             channel.send_stuck_away(now)
-            idle = now - channel.idle_since
-            if channel.is_unused and idle > IDLE_SECONDS:
-                self._channels.pop(channel.slug)
+            # Another may have come into its place while the one before was let go.
+            is_here = self._channels.get(channel.slug) is channel
+            if is_here and channel.is_unused and now - channel.idle_since > IDLE_SECONDS:
+                del self._channels[channel.slug]
                 channel.stop()
                 await self.broker.unsubscribe(channel.slug)
 
