@@ -32,7 +32,7 @@ def latency(scale: Scale) -> list[Row]:
     return [
         *_latency(scale.viewers, scale.frames, 2 * scale.pause_seconds, scale.few_rounds),
         *_latency(
-            scale.many, scale.many_frames, scale.many_pause_seconds, scale.rounds, aim=_LAST_AIM
+            scale.many, scale.many_frames, scale.many_pause_seconds, scale.few_rounds, aim=_LAST_AIM
         ),
     ]
 

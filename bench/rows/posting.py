@@ -75,7 +75,7 @@ def posting(scale: Scale) -> list[Row]:
             used = (server.cpu_seconds() - before) / len(took)
             return len(took) / (time.monotonic() - began), took, used
 
-        for _ in range(scale.rounds):
+        for _ in range(scale.few_rounds):
             before = server.head()[1]
             stored, took, used = rate(server)
             if server.head()[1] - before != len(took):
