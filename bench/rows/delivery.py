@@ -12,6 +12,7 @@ from bench.programs import BenchError, Program, on_core
 from bench.rows.measuring import (
     HEAD,
     LOAD_CORE,
+    PAYLOAD,
     REST_MICROSECONDS,
     SERVER_CORE,
     Row,
@@ -65,12 +66,12 @@ class _Other:
         elif self.source.ask(f"send {size}")["blocked"]:
             raise BenchError("the floor's viewers read too slowly")
 
-    def round(self, scale: Scale, size: int) -> float:
+    def frames(self, count: int, pause_seconds: float, size: int = PAYLOAD) -> float:
         """CPU seconds for so many frames of `size` bytes of text to everybody."""
         self.audience.ask("reset")
         before = self.cpu_seconds()
-        apart(scale.frames, scale.pause_seconds, lambda: self.send(size))
-        self.audience.wait_for_entries(scale.frames)
+        apart(count, pause_seconds, lambda: self.send(size))
+        self.audience.wait_for_entries(count)
         return self.cpu_seconds() - before
 
 
@@ -109,7 +110,9 @@ def delivery(scale: Scale) -> list[Row]:
             ours.append(used.alone)
             whole.append(used.whole)
             for other in others:
-                theirs[other.name].append(other.round(scale, size - HEAD))
+                theirs[other.name].append(
+                    other.frames(scale.frames, scale.pause_seconds, size - HEAD)
+                )
 
     def ratio(mine: list[float], name: str) -> Spread:
         return Spread.of(a / b for a, b in zip(mine, theirs[name], strict=True))
@@ -208,13 +211,19 @@ def sizes(scale: Scale) -> list[Row]:
     with (
         staged() as (stage, first),
         Program("load", stage.server.port, 3) as second,
+        Program("floor", core=SERVER_CORE) as floor,
+        Program("load", int(floor.hear()["port"]), 5) as floor_audience,
     ):
-        second.ask(f"rest {REST_MICROSECONDS}")
+        for audience in (second, floor_audience):
+            audience.ask(f"rest {REST_MICROSECONDS}")
+        bare = _Other("the floor", floor, floor_audience)
+        floors: list[float] = []
         each: dict[int, list[float]] = {count: [] for count in counts}
         for _ in range(scale.few_rounds):
-            for audience in (first, second):
+            for audience in (first, second, floor_audience):
                 audience.ask("drop")
-            here = 0
+            here = floor_here = 0
+            bottoms = []
             for count in counts:
                 half = (count - here) // 2
                 address = watch(stage.server)
@@ -228,8 +237,12 @@ def sizes(scale: Scale) -> list[Row]:
                 pause = max(_FEWEST_SECONDS, count * 25e-6)
                 used = stage.delivery([first, second], count, frames, pause).alone
                 each[count].append(used / frames / count * 1e6)
+                floor_audience.connect(count - floor_here, "/live/live")
+                floor_here = count
+                bottoms.append(bare.frames(frames, pause) / frames / count)
             newest = [each[count][-1] for count in counts]
             ratios.append(max(newest) / min(newest))
+            floors.append(max(bottoms) / min(bottoms))
     what = f"CPU a frame, dearest to cheapest of {counts[0]:,} to {counts[-1]:,} viewers"
     return [
         *(
@@ -237,6 +250,7 @@ def sizes(scale: Scale) -> list[Row]:
             for count, used in each.items()
         ),
         Spread.of(ratios).at_most(what, 1.15),
+        Row(f"{what}: the floor's own", Spread.of(floors).show(digits=2)),
     ]
 
 

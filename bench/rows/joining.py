@@ -78,11 +78,13 @@ def _nchans_memory(scale: Scale) -> Row:
 
 def joining(scale: Scale) -> list[Row]:
     """CPU for a viewer to connect, with nothing missed and with a backlog."""
-    with_backlog, without, floors = [], [], []
+    with_backlog, without, floors, usual = [], [], [], []
     with (
         staged() as (stage, audience),
         Program("floor", core=SERVER_CORE) as floor,
         Program("load", int(floor.hear()["port"])) as floor_audience,
+        peers.Peer("plain Starlette", core=SERVER_CORE) as starlette,
+        Program("load", starlette.port) as starlette_audience,
     ):
         audience.ask("rest 0")
         server = stage.server
@@ -105,6 +107,11 @@ def joining(scale: Scale) -> list[Row]:
             before = cpu_seconds([floor.pid])
             floor_audience.connect(scale.viewers, "/live/live")
             floors.append((cpu_seconds([floor.pid]) - before) / scale.viewers * 1e6)
+            starlette_audience.ask("drop")
+            time.sleep(0.5)
+            before = starlette.cpu_seconds()
+            starlette_audience.connect(scale.viewers, starlette.path)
+            usual.append((starlette.cpu_seconds() - before) / scale.viewers * 1e6)
             without.append(connect(new, 0))
             with_backlog.append(connect(old, BACKLOG))
     spread = Spread.of(with_backlog)
@@ -113,6 +120,7 @@ def joining(scale: Scale) -> list[Row]:
     )
     return [
         Row("CPU to connect: the floor", Spread.of(floors).show("µs", 0)),
+        Row("CPU to connect: plain Starlette", Spread.of(usual).show("µs", 0)),
         Row("CPU to connect, nothing missed", Spread.of(without).show("µs", 0)),
         Row(row.what, row.value, row.aim, row.reached, (("connect_us", spread.middle),)),
     ]
