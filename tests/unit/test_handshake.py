@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -14,9 +12,9 @@ from websockets.extensions import Extension
 
 from liveblog.delivery.frames import Wire, heartbeat, wrapped
 from liveblog.delivery.handshake import HAND_OVER
-from liveblog.delivery.server import StreamProtocol, config
 from liveblog.delivery.socket import SocketViewer
 from tests.support import eventually
+from tests.unit.test_server import connected
 
 WELCOME = wrapped("ws", heartbeat(1))
 SOUND = {
@@ -65,25 +63,6 @@ class Door:
         self.viewers.append(scope["extensions"][HAND_OVER](made, WELCOME))
 
 
-@asynccontextmanager
-async def connected(
-    door: Door, state: ServerState | None = None
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    settings = config(door, drain_seconds=1)
-    settings.load()
-    shared = state or ServerState()
-    listening = await asyncio.get_running_loop().create_server(
-        lambda: StreamProtocol(settings, shared, {}), "127.0.0.1", 0
-    )
-    async with listening:
-        port = listening.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-
-
 async def all_of(reader: asyncio.StreamReader) -> bytes:
     async with asyncio.timeout(5):
         return await reader.read()
@@ -91,7 +70,7 @@ async def all_of(reader: asyncio.StreamReader) -> bytes:
 
 async def test_who_is_let_in_gets_the_answer_of_the_standard_and_the_welcome() -> None:
     door, state = Door(), ServerState()
-    async with connected(door, state) as (reader, writer):
+    async with connected(state, door) as (reader, writer):
         writer.write(asking())
         async with asyncio.timeout(5):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -107,7 +86,7 @@ async def test_who_is_let_in_gets_the_answer_of_the_standard_and_the_welcome() -
 async def test_what_one_negotiated_is_not_the_next_ones() -> None:
     door = Door()
     for offered in ("permessage-deflate", None):
-        async with connected(door) as (reader, writer):
+        async with connected(app=door) as (reader, writer):
             writer.write(asking(Sec_WebSocket_Extensions=offered))
             async with asyncio.timeout(5):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -127,7 +106,7 @@ async def test_what_one_negotiated_is_not_the_next_ones() -> None:
 )
 async def test_what_is_no_sound_handshake_is_told_so(request_: bytes, status: int) -> None:
     door = Door()
-    async with connected(door) as (reader, writer):
+    async with connected(app=door) as (reader, writer):
         writer.write(request_)
         answer = await all_of(reader)
 
@@ -136,7 +115,7 @@ async def test_what_is_no_sound_handshake_is_told_so(request_: bytes, status: in
 
 
 async def test_a_refusal_is_an_answer_of_http_and_the_end() -> None:
-    async with connected(Door()) as (reader, writer):
+    async with connected(app=Door()) as (reader, writer):
         writer.write(asking("/refused"))
         answer = await all_of(reader)
 
@@ -145,14 +124,14 @@ async def test_a_refusal_is_an_answer_of_http_and_the_end() -> None:
 
 
 async def test_an_application_that_breaks_keeps_no_connection() -> None:
-    async with connected(Door()) as (reader, writer):
+    async with connected(app=Door()) as (reader, writer):
         writer.write(asking("/broken"))
         assert await all_of(reader) == b""
 
 
 async def test_frames_before_the_answer_end_the_connection() -> None:
     door = Door()
-    async with connected(door) as (reader, writer):
+    async with connected(app=door) as (reader, writer):
         writer.write(asking("/late"))
         await eventually(lambda: door.asked == 1)
         writer.write(b"\x81\x80xxxx")
@@ -163,7 +142,7 @@ async def test_frames_before_the_answer_end_the_connection() -> None:
 
 async def test_who_has_left_gets_no_viewer() -> None:
     door = Door()
-    async with connected(door) as (_, writer):
+    async with connected(app=door) as (_, writer):
         writer.write(asking("/gone"))
         await eventually(lambda: door.asked == 1)
         writer.transport.abort()
@@ -172,7 +151,7 @@ async def test_who_has_left_gets_no_viewer() -> None:
 
 async def test_a_handshake_behind_an_unanswered_request_is_not_answered_before_it() -> None:
     door = Door()
-    async with connected(door) as (reader, writer):
+    async with connected(app=door) as (reader, writer):
         writer.write(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
         await eventually(lambda: door.asked == 1)
         writer.write(asking())
@@ -182,7 +161,7 @@ async def test_a_handshake_behind_an_unanswered_request_is_not_answered_before_i
 
 
 async def test_after_an_answered_request_the_same_connection_may_upgrade() -> None:
-    async with connected(Door()) as (reader, writer):
+    async with connected(app=Door()) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         async with asyncio.timeout(5):
             await reader.readuntil(b"here")

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from liveblog.delivery import server as servers
@@ -36,11 +36,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def connected(
-    state: ServerState | None = None,
+    state: ServerState | None = None, app: ASGIApp = echo
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to uvicorn's protocol with `echo` behind it."""
+    """A connection to uvicorn's protocol with an application behind it."""
     shared = state or ServerState()
-    settings = config(echo, drain_seconds=1)
+    settings = config(app, drain_seconds=1)
     settings.load()
     listening = await asyncio.get_running_loop().create_server(
         lambda: StreamProtocol(settings, shared, {}), "127.0.0.1", 0
