@@ -85,12 +85,12 @@ def on_the_wire(size: float) -> float:
     return size + PACKET_HEAD_BYTES * ceil(size / PACKET_BYTES)
 
 
-def delivery_seconds(costs: Costs, viewers: int, entries: int) -> float:
+def delivery_seconds(costs: Costs, viewers: int, entries: float) -> float:
     """CPU of all processes to deliver `entries`, each in a write of its own, to `viewers`."""
     return viewers * entries * costs.frame_us / 1e6
 
 
-def connect_seconds(costs: Costs, viewers: int) -> float:
+def connect_seconds(costs: Costs, viewers: float) -> float:
     """CPU of all processes until `viewers` have connected and are current."""
     return viewers * costs.connect_us / 1e6
 
@@ -112,10 +112,10 @@ def needs(
     hour, machine = hour or Hour(), machine or Machine()
     # A count is a small frame, but the system call costs as much.
     writes_a_second = hour.entries_a_second + hour.counts_a_second
-    delivery_cores = viewers * writes_a_second * costs.frame_us / 1e6
+    delivery_cores = delivery_seconds(costs, viewers, writes_a_second)
     come_a_second = viewers / hour.storm_seconds
     pages_a_second = min(come_a_second, hour.cdn_places) if cdn else come_a_second
-    storm_cores = (come_a_second * costs.connect_us + pages_a_second * costs.page_us) / 1e6
+    storm_cores = connect_seconds(costs, come_a_second) + pages_a_second * costs.page_us / 1e6
     cores = max(delivery_cores, storm_cores) / machine.busy_at_most
     processes = max(ceil(viewers / machine.viewers_a_process), ceil(cores))
 

@@ -185,7 +185,7 @@ def deflate(scale: Scale) -> list[Row]:
     share = size.at_most(f"bytes {what}", 0.55)
     return [
         Spread.of(costs).at_most(f"CPU {what}", 1.1),
-        Row(share.what, share.value, share.aim, share.reached, (("deflated_share", size.middle),)),
+        share.costing(deflated_share=size.middle),
     ]
 
 

@@ -51,8 +51,7 @@ def memory(scale: Scale) -> list[Row]:
             f"memory an idle viewer, {scale.idle:,} of them, {kind}", aim, "KiB", 1
         )
         if deflated:
-            costs = (("viewer_kib", spread.middle), ("process_mib", Spread.of(bare).middle))
-            row = Row(row.what, row.value, row.aim, row.reached, costs)
+            row = row.costing(viewer_kib=spread.middle, process_mib=Spread.of(bare).middle)
         rows.append(row)
     return [*rows, _nchans_memory(scale)]
 
@@ -122,7 +121,7 @@ def joining(scale: Scale) -> list[Row]:
         Row("CPU to connect: the floor", Spread.of(floors).show("µs", 0)),
         Row("CPU to connect: plain Starlette", Spread.of(usual).show("µs", 0)),
         Row("CPU to connect, nothing missed", Spread.of(without).show("µs", 0)),
-        Row(row.what, row.value, row.aim, row.reached, (("connect_us", spread.middle),)),
+        row.costing(connect_us=spread.middle),
     ]
 
 

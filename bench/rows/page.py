@@ -76,4 +76,4 @@ def pages(scale: Scale) -> list[Row]:
     spread = Spread.of(each)
     what = f"feed pages a second and core, {POSTS_IN_THE_BLOG} posts, gzip"
     row = spread.at_least(what, _PAGES_AIM, digits=0)
-    return [Row(row.what, row.value, row.aim, row.reached, (("page_us", 1e6 / spread.middle),))]
+    return [row.costing(page_us=1e6 / spread.middle)]
