@@ -23,6 +23,7 @@ from liveblog.domain.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    Refusal,
     Stale,
     Unauthenticated,
     Unavailable,
@@ -219,12 +220,18 @@ def whole_number(name: str, given: str, least: int, most: int) -> int:
 
 async def publish(request: Request) -> Response:
     site, slug = site_of(request), slug_of(request)
-    await site.log.blog(slug)
-    caller = await auth.caller_of(request, slug)
-    require(caller, Action.PUBLISH)
-    form = await body.read(request, body.NewPost)
-    draft = _draft(msgspec.structs.asdict(form))
-    appended = await publish_draft(request, caller, slug, draft, body.idempotency_key(request))
+    try:
+        caller = await auth.caller_of(request, slug)
+        require(caller, Action.PUBLISH)
+        draft = _draft(msgspec.structs.asdict(await body.read(request, body.NewPost)))
+        key = body.idempotency_key(request)
+    except Unavailable:
+        raise
+    except Refusal:
+        # Asked for no post that can be taken: there the log itself tells.
+        await site.log.blog(slug)
+        raise
+    appended = await publish_draft(request, caller, slug, draft, key)
     post = appended.entry.post
     assert post is not None
     headers = {"location": f"/{slug}/posts/{post.id}", "etag": f'"{post.revision}"'}
