@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from playwright.async_api import Error as PlaywrightError
 
 from liveblog.store.embedded import EmbeddedStore
 from tests.support import CHROMIUM_ARGUMENTS, Server, chromium_path, lacking
+
+
+# A shell that runs us in the background has this one ignored, and what we start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
