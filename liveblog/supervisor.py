@@ -75,12 +75,17 @@ class Worker:
         self, assignment: Assignment, on_heard: Callable[[Worker, _Heard], None]
     ) -> None:
         """Tell it what to do and pass on what it says, until it has ended."""
-        self.line = await Line.over(self._end, _Heard)
-        self.line.say(assignment)
-        while (message := await self.line.hear()) is not None:
-            on_heard(self, message)
-        await self.line.hang_up()
-        await asyncio.to_thread(self._process.wait)
+        try:
+            self.line = await Line.over(self._end, _Heard)
+            self.line.say(assignment)
+            while (message := await self.line.hear()) is not None:
+                on_heard(self, message)
+            await self.line.hang_up()
+        except BaseException:
+            self.kill()  # Nobody would hear of it any more, and its place would have two.
+            raise
+        finally:
+            await asyncio.to_thread(self._process.wait)
 
     def stop(self) -> None:
         """Ask it to drain and end."""
