@@ -27,21 +27,30 @@ _PACKAGES = ("uvicorn", "uvloop", "websockets", "starlette", "redis", "valkeylit
 # Why a row is short of its aim: what a profile showed, by words that only this row has in it.
 WHY: dict[str, str] = {
     "CPU a frame, dearest to cheapest": (
-        "the floor's own frames become dearer by nearly as much, so most of it is the kernel's; "
-        "the likely cause, not shown, are sockets that outgrow the processor's caches."
+        "this machine's core is shared and has phases of minutes, and here the dearest of four "
+        "takes is divided by the cheapest: three runs of this code came to 1.25, 1.86 and 1.80. "
+        "It isn't growth, as 19,000 viewers cost no more than 5,000. 100 are cheapest; the likely "
+        "cause, not shown, are sockets that stay in the processor's caches."
     ),
     "CPU to connect and get a backlog": (
-        "an aim in microseconds is one of its machine, and this one takes 41 µs for the floor's "
-        "handshake where the last one took 11. Against this code of three days ago, in turns on "
-        "one busy core, connecting takes 0.54 to 0.57; against plain Starlette, which sends "
-        "nothing then, 0.62 without a backlog. A profile (py-spy) gives about half of what is left "
-        "to the application's layers."
+        "an aim in microseconds is one of its machine: see the floor's own handshake beside it, "
+        "and plain Starlette, which sends nothing then. A profile (py-spy) without a backlog: "
+        "uvicorn takes the connection and parses the request in 27 %, `websockets` judges it in "
+        "17, 13 are the loop's own, 10 middleware and router, 20 our decision and the hand-over, "
+        "8 the counts told to those who are in. Passing on only the headers that are judged, and "
+        "arming one timer less, came to nothing that could be told from noise, and stayed out."
     ),
-    "CPU until all are current": "as for connecting: it is the same handshakes.",
+    "CPU until all are current": (
+        "as for connecting: it is the same handshakes. Another run on the same day came to 3.91 s."
+    ),
+    "feed pages a second and core": (
+        "two other runs on the same machine came to 5,381 and 5,344. The page is ready bytes; what "
+        "is left is uvicorn's taking of a request, and the middleware around an answer."
+    ),
     "against the store left out": (
-        "the embedded store shares the server's core here, with an fsync for each batch. Of the "
-        "server's own CPU a post the store's client is 30 % (py-spy), half of it asking "
-        "whether the blog exists before the script asks again."
+        "the embedded store shares the server's core here, with an fsync for each batch: some "
+        "140 µs a post, 10 % of it all. Of the server's own CPU the one script is 28 % (py-spy), "
+        "nearly all of it in the client library: 10 its pool, 4 packing 25 arguments, 4 writing."
     ),
 }
 

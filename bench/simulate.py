@@ -31,6 +31,8 @@ class Costs:
     page_us: float
     viewer_kib: float
     process_mib: float
+    # Beyond its workers, which share their code with it and each other.
+    supervisor_mib: float
     frame_bytes: float
     deflated_share: float
     page_bytes: float
@@ -95,9 +97,14 @@ def connect_seconds(costs: Costs, viewers: float) -> float:
     return viewers * costs.connect_us / 1e6
 
 
-def memory_mib(costs: Costs, viewers: int, processes: int) -> float:
+def memory_mib(costs: Costs, viewers: int, processes: int, machines: int = 1) -> float:
     """Memory of all processes; the kernel's socket buffers are not in it."""
-    return processes * costs.process_mib + viewers * costs.viewer_kib / 1024
+    supervisors = machines if processes > 1 else 0
+    return (
+        supervisors * costs.supervisor_mib
+        + processes * costs.process_mib
+        + viewers * costs.viewer_kib / 1024
+    )
 
 
 def needs(
@@ -125,16 +132,17 @@ def needs(
     visit = pages_a_second * (costs.page_bytes if cdn else costs.visit_bytes)
     backlog = come_a_second * on_the_wire(frame * hour.backlog_entries)
     storm = (visit + backlog) * 8 / 1e9
-    memory = memory_mib(costs, viewers, processes) / 1024
     announcements = processes * hour.entries_a_second
     store_cores = announcements * costs.announcement_us / 1e6
+    machines = max(
+        ceil(processes / machine.cores),
+        ceil(max(delivery, storm) / machine.gigabits),
+        ceil(memory_mib(costs, viewers, processes) / 1024 / machine.memory_gib),
+    )
+    memory = memory_mib(costs, viewers, processes, machines) / 1024
     return Needs(
         processes=processes,
-        machines=max(
-            ceil(processes / machine.cores),
-            ceil(max(delivery, storm) / machine.gigabits),
-            ceil(memory / machine.memory_gib),
-        ),
+        machines=machines,
         delivery_cores=delivery_cores,
         storm_cores=storm_cores,
         memory_gib=memory,

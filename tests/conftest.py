@@ -15,7 +15,6 @@ from playwright.async_api import Error as PlaywrightError
 from liveblog.store.embedded import EmbeddedStore
 from tests.support import CHROMIUM_ARGUMENTS, Server, chromium_path, lacking
 
-
 # A shell that runs us in the background has this one ignored, and what we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -25,11 +25,13 @@ _STORM_PAUSE_SECONDS = 0.1
 def memory(scale: Scale) -> list[Row]:
     """What a viewer who only waits holds in the server's memory; a fresh server each round."""
     rows = []
+    bare: list[float] = []
     for kind, aim, deflated in (
         ("plain", _MEMORY_AIM_KIB, 0),
         ("with deflate", _MEMORY_DEFLATED_AIM_KIB, 1),
     ):
-        each, bare = [], []
+        each: list[float] = []
+        bare.clear()
         for _ in range(scale.few_rounds):
             with (
                 on_core(LOAD_CORE),
@@ -53,7 +55,23 @@ def memory(scale: Scale) -> list[Row]:
         if deflated:
             row = row.costing(viewer_kib=spread.middle, process_mib=Spread.of(bare).middle)
         rows.append(row)
-    return [*rows, _nchans_memory(scale)]
+    return [*rows, _nchans_memory(scale), _supervisors_memory(Spread.of(bare).middle)]
+
+
+def _supervisors_memory(alone_mib: float) -> Row:
+    with (
+        on_core(LOAD_CORE),
+        Server("--workers", "2", core=SERVER_CORE) as server,
+        Program("load", server.port) as audience,
+    ):
+        audience.connect(40, watch(server))
+        server.settle()
+        mib = server.memory_kib() / 1024 - 2 * alone_mib
+    return Row(
+        "memory of a supervisor, less what its workers share",
+        f"{mib:.0f} MiB",
+        costs=(("supervisor_mib", mib),),
+    )
 
 
 def _nchans_memory(scale: Scale) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.simulate import Costs, Hour, Machine, needs, on_the_wire, read_costs, table
+from bench.simulate import Costs, Hour, Machine, memory_mib, needs, on_the_wire, read_costs, table
 from tests.support import ROOT
 
 COSTS = Costs(
@@ -14,6 +14,7 @@ COSTS = Costs(
     page_us=200.0,
     viewer_kib=4.0,
     process_mib=64.0,
+    supervisor_mib=32.0,
     frame_bytes=1_000.0,
     deflated_share=0.5,
     page_bytes=5_000.0,
@@ -54,6 +55,11 @@ def test_a_cdn_takes_the_pages_and_leaves_the_joins() -> None:
     joins = 10_000_000 / Hour().storm_seconds * COSTS.connect_us / 1e6
     assert without.storm_cores > behind.storm_cores > joins
     assert behind.storm_cores == pytest.approx(joins, rel=0.01)
+
+
+def test_each_machine_of_several_processes_has_a_supervisor() -> None:
+    assert memory_mib(COSTS, 0, 1) == COSTS.process_mib
+    assert memory_mib(COSTS, 0, 16, machines=2) == 16 * COSTS.process_mib + 2 * COSTS.supervisor_mib
 
 
 def test_the_least_is_one_of_each() -> None:
