@@ -216,6 +216,22 @@ async def test_the_key_moments_are_reached_from_the_phones_dock(
     )
 
 
+async def test_no_way_in_the_dock_moves_under_a_thumb(server: Server, opened: Opened) -> None:
+    page = await opened(f"{server.url}/live")
+    await connected(page)
+    way = page.get_by_role("navigation", name="This feed").get_by_role("link", name="Add yours")
+    before = await way.bounding_box()
+    assert before is not None
+
+    server.kill()
+    await expect(page.get_by_role("button", name="Try now")).to_be_visible(timeout=BACK)
+
+    after = await way.bounding_box()
+    assert after is not None
+    assert after["x"] == pytest.approx(before["x"], abs=8)
+    assert after["width"] == pytest.approx(before["width"], abs=8)
+
+
 async def test_try_now_has_a_ground_of_its_own(server: Server, opened: Opened) -> None:
     page = await opened(f"{server.url}/live", viewport=DESKTOP)
     await connected(page)
