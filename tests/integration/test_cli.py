@@ -391,7 +391,8 @@ async def test_a_graceful_stop_answers_whoever_is_there(tmp_path: Path) -> None:
         assert b" 200 " in await kept.readuntil(b"\r\n")
         async with contextlib.AsyncExitStack() as stack:
             url = f"{server.websocket_url}/live/live"
-            viewers = [await stack.enter_async_context(connect(url)) for _ in range(5)]
+            # So many that each process has some to send away, and doesn't end before that.
+            viewers = [await stack.enter_async_context(connect(url)) for _ in range(20)]
             assert server.process is not None
             server.process.send_signal(signal.SIGTERM)
             await eventually(server.is_draining)

@@ -281,10 +281,13 @@ def test_a_disk_that_does_not_tell_has_room(tmp_path: Path) -> None:
 async def test_a_server_that_hangs_up_at_once_is_unavailable_and_no_mistake_of_ours() -> None:
     """On the real server's event loop, which has a word of its own for it."""
 
-    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def hang_up(listener: socket.socket) -> None:
         linger = struct.pack("ii", 1, 0)  # So that it ends by a reset.
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = listener.accept()
+                with taken:
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     async def ask(port: int) -> list[str]:
         async with connected(f"redis://127.0.0.1:{port}/0") as connection:
@@ -292,9 +295,10 @@ async def test_a_server_that_hangs_up_at_once_is_unavailable_and_no_mistake_of_o
             errors = await asyncio.gather(*asked, return_exceptions=True)
             return [type(error).__name__ for error in errors]
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        said = await asyncio.to_thread(uvloop.run, ask(port))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        hanging_up = asyncio.create_task(asyncio.to_thread(hang_up, listener))
+        said = await asyncio.to_thread(uvloop.run, ask(listener.getsockname()[1]))
+        listener.shutdown(socket.SHUT_RDWR)  # It accepts no more, and ends.
+        await hanging_up
 
     assert set(said) == {"Unavailable"}
