@@ -186,16 +186,19 @@ async def _listen(
             return await answer
 
     numbers.everybodys = everybodys
-    while (message := await line.hear()) is not None:
-        match message:
-            case Tell():
-                line.say(Told(numbers.own()))
-            case Answer(counted=counted):
-                # One answer for each question: a sum from before it was asked could be lower
-                # than what another worker has said meanwhile.
-                if asking and not (answer := asking.popleft()).done():
-                    answer.set_result(counted)
-    running.should_exit = True  # Nobody would restart this one, or end it.
+    try:
+        while (message := await line.hear()) is not None:
+            match message:
+                case Tell():
+                    line.say(Told(numbers.own()))
+                case Answer(counted=counted):
+                    # One answer for each question: a sum from before it was asked could be lower
+                    # than what another worker has said meanwhile.
+                    if asking and not (answer := asking.popleft()).done():
+                        answer.set_result(counted)
+    finally:
+        # It is gone, or can't be understood: nobody would restart this one, or end it.
+        running.should_exit = True
 
 
 def main() -> None:

@@ -15,10 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from liveblog.delivery.server import listening
+from liveblog.settings import Settings
 from liveblog.store.keys import BlogKeys
 from liveblog.store.log import Log
+from liveblog.supervisor import Worker
+from liveblog.web.operations import Counted
+from liveblog.worker import LINE_MOST_BYTES, Answer, Assignment
 from tests.oracle import Poster, Truth, Watcher, all_hold, check_acknowledged, metric
-from tests.support import Server, eventually, processes_of
+from tests.support import OWNER_TOKEN, Server, eventually, processes_of
 from tests.worlds import a_blog, connected, meddling, store_url
 
 TWO = ("--workers", "2")
@@ -321,6 +326,54 @@ async def test_a_worker_that_dies_again_and_again_is_started_until_it_stays(
         flag.unlink()
         await eventually(lambda: server.log.count("worker_ready") == 3, 20)
         assert len(workers_of(server)) == 2
+
+
+async def test_a_worker_whose_line_cannot_be_read_any_more_is_ended_and_replaced_once(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys, threading\n"
+        "def flood():\n"
+        "    os.set_blocking(0, True)\n"
+        f"    os.write(0, b'x' * {3 * LINE_MOST_BYTES})\n"
+        "if sys.orig_argv[-1:] == ['liveblog.worker']:\n"
+        "    flooding = threading.Thread(target=flood, daemon=True)\n"
+        "    signal.signal(signal.SIGUSR1, lambda *_: flooding.start())\n"
+    )
+    async with Server(tmp_path, *TWO, env={"PYTHONPATH": str(tmp_path)}) as server:
+        flooding, other = workers_of(server)
+        os.kill(flooding, signal.SIGUSR1)
+        await eventually(lambda: server.log.count("worker_ready") == 3, 20)
+        after = workers_of(server)
+        counted = await metric(server, "liveblog_workers")
+
+    assert len(after) == 2
+    assert other in after
+    assert flooding not in after, "two serve at its place"
+    assert counted == 2
+    [died] = [line for line in server.log.splitlines() if '"worker_died"' in line]
+    assert f'"pid":{flooding},"code":-9' in died, "it was missed before it had ended"
+
+
+async def test_a_worker_that_cannot_understand_its_supervisor_any_more_ends(valkey: str) -> None:
+    with listening("127.0.0.1", 0) as listener:
+        worker = Worker(0, listener)
+        settings = Settings(owner_token=OWNER_TOKEN, drain_seconds=0)
+        life = asyncio.create_task(
+            worker.live(
+                Assignment(settings, listener.fileno(), valkey, None),
+                lambda worker, _: worker.is_ready.set(),
+            )
+        )
+        try:
+            await asyncio.wait_for(worker.is_ready.wait(), 20)
+            worker.line.say(Answer(Counted(totals={"x" * 3 * LINE_MOST_BYTES: 1.0})))
+            await asyncio.wait_for(asyncio.shield(life), 20)
+        finally:
+            worker.kill()
+            await life
+
+    assert worker.code == 0, "it drained"
 
 
 async def test_a_worker_that_no_file_is_left_for_is_started_once_there_is(tmp_path: Path) -> None:
