@@ -61,8 +61,7 @@ class Machine:
     busy_at_most: float = 0.5
     memory_gib: float = 16.0
     gigabits: float = 7.0
-    # What the usual hard limit of open files allows; a fan-out to them takes under a tenth of a
-    # second.
+    # What the usual hard limit of open files allows; a fan-out to them takes a third of a second.
     viewers_a_process: int = 19_800
 
 
