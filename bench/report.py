@@ -28,9 +28,9 @@ _PACKAGES = ("uvicorn", "uvloop", "websockets", "starlette", "redis", "valkeylit
 WHY: dict[str, str] = {
     "CPU a frame, dearest to cheapest": (
         "this machine's core is shared and has phases of minutes, and here the dearest of four "
-        "takes is divided by the cheapest: three runs of this code came to 1.25, 1.86 and 1.80. "
-        "It isn't growth, as 19,000 viewers cost no more than 5,000. 100 are cheapest; the likely "
-        "cause, not shown, are sockets that stay in the processor's caches."
+        "takes is divided by the cheapest; three runs within a day came to 1.25, 1.86 and 1.80. "
+        "A part is real: a frame costs more up to 5,000 viewers, and the floor's own 1.20 times as "
+        "much. The likely cause, not shown, are sockets that outgrow the processor's caches."
     ),
     "CPU to connect and get a backlog": (
         "an aim in microseconds is one of its machine: see the floor's own handshake beside it, "

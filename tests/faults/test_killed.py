@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from liveblog.store import holder
@@ -151,6 +152,14 @@ async def test_a_frozen_store_is_503_and_nothing_is_lost(tmp_path: Path, program
                 alive = await server.get("/healthz")
             with within(LOOK_SECONDS + 1, "/readyz"):
                 ready = await server.get("/readyz")
+            # Who it is by has to be asked there, too; and nothing more once that isn't answered.
+            with within(ANSWER_SECONDS + 2, "a reporter's post"):
+                async with httpx2.AsyncClient(trust_env=False, timeout=30.0) as client:
+                    asked = await client.post(
+                        f"{server.url}/api/blogs/live/posts",
+                        json={"body": "into the cold"},
+                        headers={"Authorization": "Bearer somebody"},
+                    )
             during = len(poster.acknowledged)
         finally:
             redis.thaw()
@@ -161,6 +170,7 @@ async def test_a_frozen_store_is_503_and_nothing_is_lost(tmp_path: Path, program
 
     assert answer.status_code == 503, answer.text
     assert "retry-after" in answer.headers
+    assert asked.status_code == 503, asked.text
     assert waited < ANSWER_SECONDS + 2
     assert (alive.status_code, ready.status_code) == (200, 503)
     assert during <= frozen + 4, "the store wasn't frozen"
