@@ -228,7 +228,7 @@ async def publish(request: Request) -> Response:
     except Unavailable:
         raise
     except Refusal:
-        # Asked for no post that can be taken: there the log itself tells.
+        # That there is no such blog comes first. Whoever may post hears it from the log itself.
         await site.log.blog(slug)
         raise
     appended = await publish_draft(request, caller, slug, draft, key)

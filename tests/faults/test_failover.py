@@ -16,7 +16,7 @@ import pytest
 
 from liveblog.store.connection import ANSWER_SECONDS
 from tests.hall import Hall
-from tests.oracle import all_hold, check_acknowledged
+from tests.oracle import Truth, all_hold, check_acknowledged
 from tests.topologies import Cluster, Node, Sentinels, Topology
 
 
@@ -31,6 +31,15 @@ class Scene:
     stores: Topology
     primary: Node
     fail_over: Callable[[], Awaitable[Node]]
+
+    async def part(self) -> Truth:
+        """Cut replication once the replica has all that was posted, which is returned."""
+        async with self.hall.posting("kept"):
+            await self.hall.progress()
+        await self.stores.replicated(self.primary)
+        kept = await self.hall.check(self.primary.url)
+        await self.stores.cut_replication(self.primary)
+        return kept
 
 
 @asynccontextmanager
@@ -77,12 +86,7 @@ async def test_what_no_replica_has_is_refused_in_time_and_gone_after_a_failover_
 ) -> None:
     async with scene(tmp_path, True, 1) as at:
         hall = at.hall
-        async with hall.posting("kept"):
-            await hall.progress()
-        await at.stores.replicated(at.primary)
-        kept = await hall.check(at.primary.url)
-
-        await at.stores.cut_replication(at.primary)
+        kept = await at.part()
         async with hall.posting("doubtful"):
             began = time.monotonic()
             refused = await hall.servers[0].post("keyed", key="the key")
@@ -116,10 +120,7 @@ async def test_where_no_replica_is_promised_the_same_failover_loses_posts_and_ev
     """The control of the other: the wire was cut, and without the promise posts are lost."""
     async with scene(tmp_path, appendonly, 0) as at:
         hall = at.hall
-        async with hall.posting("kept"):
-            await hall.progress()
-        await at.stores.replicated(at.primary)
-        await at.stores.cut_replication(at.primary)
+        await at.part()
         async with hall.posting("lost"):
             await hall.progress()
         lost = await hall.check(at.primary.url)
